@@ -1,0 +1,3 @@
+module dt
+
+go 1.26
