@@ -27,11 +27,11 @@ const (
 // A Map says which chamber each electronics channel belongs to. Its JSON form is what dtchamber --print-map
 // prints, --map FILE reads, and a map frame carries.
 type Map struct {
-	Name          string         `json:"name"`
-	Chambers      []Chamber      `json:"chambers"`
-	Scintillators []ScintillatorChannel  `json:"scintillators"`
-	Geometry      Geometry       `json:"geometry"`
-	lut           [8 * 512]uint8 // by FPGA·512 + channel
+	Name          string                `json:"name"`
+	Chambers      []Chamber             `json:"chambers"`
+	Scintillators []ScintillatorChannel `json:"scintillators"`
+	Geometry      Geometry              `json:"geometry"`
+	lut           [8 * 512]uint8        // by FPGA·512 + channel
 }
 
 // A Chamber is up to 64 consecutive channels of one FPGA.

@@ -1,0 +1,301 @@
+package hist
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+
+	"dt/internal/hit"
+)
+
+// A Window is a stretch of one lane's, or a whole run's, results.
+type Window struct {
+	Run      string
+	Epoch    uint32
+	Number   int64 // with the detector clock: orbit div length
+	Complete bool
+	Counts   *Counts
+}
+
+// A Booked is one hit as it is booked, for who wants to see each.
+type Booked struct {
+	Word    uint64
+	Chamber uint8
+	Late    bool
+	InOrbit bool  // the orbit has a scintillator hit, so there is a drift time
+	Drift   int64 // 1/30 ns
+}
+
+// A Lane collects the hits of one lane, books them when their orbits close, and hands out windows in order.
+type Lane struct {
+	// Emit receives each window when it is over. With the detector clock only.
+	Emit func(Window) error
+	// Hit, if not nil, receives each hit as it is booked, by orbit, and within an orbit by time.
+	Hit func(Booked)
+
+	set     *Settings
+	run     string
+	epochs  []*waiting // from the oldest open one on
+	spare   []*waiting
+	pool    pool
+	pending int64
+	counts  *Counts // of the window that is being filled
+	number  int64   // of it
+	epoch   uint32  // of it
+	end     int64   // of it: the first orbit behind
+	stopped bool    // nothing that closes now is complete
+	early   bool    // the window has an orbit that closed early
+	err     error
+
+	// Gap is where a gap in the numbers may have taken hits from: windows with an orbit below it are incomplete.
+	gap map[uint32]int64
+
+	ledger Ledger // since the last window
+
+	// The active channels of the orbits in the bin of Hist_2 that is being filled, so that not each orbit is divided:
+	// it has the orbits from binLo to binHi−1 and the number bin, −1 for underflow and −2 for overflow.
+	binLo, binHi int64
+	bin          int64
+	active       [hit.MaxChambers]int64
+
+	words    []uint64 // of the orbit that is being booked
+	chambers []uint8
+	masks    [hit.MaxChambers]uint64 // of the channels that are active in it
+}
+
+// waiting is what is pending of one epoch.
+type waiting struct {
+	epoch   uint32
+	horizon int64
+	below   int64 // orbits below this one are closed
+	newest  int64
+	last    [fpgas]int64 // orbit of the hit that was queued last
+	full    uint8        // bit f: queue f is not empty
+	heads   [fpgas]int64 // orbit at the head of each queue that is not empty
+	queues  [fpgas]queue
+	strays  strays
+}
+
+// NewLane returns a Lane of a run.
+func NewLane(set *Settings, run string) *Lane {
+	return &Lane{set: set, run: run, number: -1, gap: map[uint32]int64{}}
+}
+
+// Ledger returns the ledger since the last window, to add to.
+func (l *Lane) Ledger() *Ledger { return &l.ledger }
+
+// Pending returns how many hits wait for their orbit to close.
+func (l *Lane) Pending() int64 { return l.pending }
+
+// waiting returns the pending hits of an epoch.
+func (l *Lane) waiting(epoch uint32) *waiting {
+	i, ok := slices.BinarySearchFunc(l.epochs, epoch, func(w *waiting, e uint32) int { return cmp.Compare(w.epoch, e) })
+	if ok {
+		return l.epochs[i]
+	}
+	var w *waiting
+	if n := len(l.spare); n > 0 {
+		w, l.spare = l.spare[n-1], l.spare[:n-1]
+	} else {
+		w = new(waiting)
+	}
+	w.epoch, w.horizon, w.below, w.newest = epoch, 0, 0, -1
+	l.epochs = slices.Insert(l.epochs, i, w)
+	return w
+}
+
+// Words takes words in time. chambers has each one's chamber.
+func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
+	l.ledger.Read += int64(len(words))
+	e := l.waiting(epoch)
+	chambers = chambers[:len(words)]
+	queued := 0
+	for i, w := range words {
+		if w>>hit.HeadShift != hit.HeadHit {
+			l.ledger.NotAHit++
+			continue
+		}
+		f := w >> hit.FPGAShift & 7
+		o := int64(uint32(w >> hit.OrbitShift))
+		if o < e.below {
+			// Its orbit had to close early.
+			e.strays.push(stray{w, uint32(max(e.newest, 0)), chambers[i], true})
+			queued++
+			continue
+		}
+		e.newest = max(e.newest, o)
+		queued++
+		if e.full>>f&1 == 0 {
+			e.full |= 1 << f
+			e.heads[f] = o
+		} else if o < e.last[f] {
+			e.strays.push(stray{w, uint32(o), chambers[i], false})
+			continue
+		}
+		e.last[f] = o
+		e.queues[f].push(&l.pool, w, chambers[i])
+	}
+	l.wait(queued)
+}
+
+// Late takes late hits, each with the newest orbit at its place.
+func (l *Lane) Late(epoch uint32, words []uint64, newest []uint32, chambers []uint8) {
+	l.ledger.Read += int64(len(words))
+	e := l.waiting(epoch)
+	for i, w := range words {
+		e.strays.push(stray{w, newest[i], chambers[i], true})
+		e.newest = max(e.newest, int64(newest[i]))
+	}
+	l.wait(len(words))
+}
+
+// wait counts hits that have become pending, and closes orbits early while there are too many.
+func (l *Lane) wait(n int) {
+	l.pending += int64(n)
+	l.ledger.Pending += int64(n)
+	for l.load() > MaxPending {
+		for len(l.epochs) > 1 && l.oldest(l.epochs[0]) == math.MaxInt64 {
+			l.next()
+		}
+		e := l.epochs[0]
+		o := l.oldest(e)
+		e.below = max(e.below, o+1)
+		l.bookOrbit(e, o, true)
+	}
+}
+
+// load is how much is pending; strays take more memory than what is queued.
+func (l *Lane) load() int64 {
+	n := l.pending
+	for _, e := range l.epochs {
+		n += 3 * int64(len(e.strays))
+	}
+	return n
+}
+
+// Horizon says that of an epoch no orbit below horizon, and of epochs below open none at all, gets another hit in time. What can be closed is booked.
+func (l *Lane) Horizon(epoch uint32, horizon uint64, open uint32) error {
+	if len(l.epochs) > 0 && l.epochs[0].epoch < open {
+		for len(l.epochs) > 0 && l.epochs[0].epoch < open {
+			l.close(l.epochs[0], math.MaxInt64)
+			l.next()
+		}
+	}
+	if epoch >= open {
+		e := l.waiting(epoch)
+		e.horizon = max(e.horizon, int64(min(horizon, math.MaxInt64)))
+	}
+	if len(l.epochs) > 0 {
+		// Epochs above the oldest open one wait, however far their horizon is: windows come in order.
+		if e := l.epochs[0]; e.horizon > 0 {
+			l.close(e, e.horizon)
+			l.pass(e.epoch, e.horizon)
+		}
+	}
+	return l.err
+}
+
+// next drops the oldest epoch, which has nothing pending, and ends its window.
+func (l *Lane) next() {
+	e := l.epochs[0]
+	l.pass(e.epoch, math.MaxInt64)
+	l.epochs = slices.Delete(l.epochs, 0, 1)
+	l.spare = append(l.spare, e)
+}
+
+// pass ends the window that is being filled if the lane has passed it.
+func (l *Lane) pass(epoch uint32, horizon int64) {
+	if l.set.Clock == Detector && l.counts != nil && l.epoch == epoch && horizon >= l.end {
+		l.emit()
+	}
+}
+
+// Stop says that what closes from now on may lack hits.
+func (l *Lane) Stop() { l.stopped = true }
+
+// Gap says that hits may be missing: windows that are not out yet are incomplete, of this epoch those that begin at or below newest.
+func (l *Lane) Gap(epoch uint32, newest int64) {
+	for _, e := range l.epochs {
+		if e.epoch < epoch {
+			l.gap[e.epoch] = math.MaxInt64
+		}
+	}
+	l.gap[epoch] = max(l.gap[epoch], newest+1)
+}
+
+// Silent closes all that is pending, because nothing more came for a while: what comes for these orbits is late.
+func (l *Lane) Silent() error {
+	for _, e := range l.epochs {
+		e.below = e.newest + 1
+		l.close(e, math.MaxInt64)
+	}
+	return l.err
+}
+
+// Finish closes all that is pending and ends the last window.
+func (l *Lane) Finish() error {
+	for len(l.epochs) > 0 {
+		l.close(l.epochs[0], math.MaxInt64)
+		l.next()
+	}
+	return l.err
+}
+
+// Take returns what was booked since the last window, or nil, and begins anew. With the clocks all and wall.
+func (l *Lane) Take() *Counts {
+	c := l.counts
+	if c == nil && l.ledger.empty() {
+		return nil
+	}
+	if c == nil {
+		c = NewCounts(l.set)
+	}
+	l.settle(c)
+	return c
+}
+
+// Incomplete reports whether something that was booked since NewLane or may be missing makes `all` incomplete.
+func (l *Lane) Incomplete() bool { return l.stopped || l.early || len(l.gap) > 0 }
+
+func (l *Lane) emit() {
+	w := Window{Run: l.run, Epoch: l.epoch, Number: l.number, Counts: l.counts}
+	w.Complete = !l.stopped && !l.early && l.number*l.set.Length >= l.gap[l.epoch]
+	l.early = false
+	l.settle(l.counts)
+	if l.err == nil {
+		l.err = l.Emit(w)
+	}
+}
+
+// settle hands counts over with the ledger.
+func (l *Lane) settle(c *Counts) {
+	l.fold(c)
+	l.binLo, l.binHi = 0, 0
+	c.Ledger = l.ledger
+	l.ledger = Ledger{}
+	l.counts = nil
+}
+
+// oldest returns the lowest pending orbit of an epoch, or MaxInt64.
+func (l *Lane) oldest(e *waiting) int64 {
+	o := int64(math.MaxInt64)
+	for m := e.full; m != 0; m &= m - 1 {
+		o = min(o, e.heads[bits.TrailingZeros8(m)])
+	}
+	if len(e.strays) > 0 {
+		o = min(o, int64(e.strays[0].orbit))
+	}
+	return o
+}
+
+// close books all orbits below limit.
+func (l *Lane) close(e *waiting, limit int64) {
+	for {
+		o := l.oldest(e)
+		if o >= limit {
+			return
+		}
+		l.bookOrbit(e, o, false)
+	}
+}

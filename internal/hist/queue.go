@@ -1,0 +1,102 @@
+package hist
+
+// A queue holds the pending hits of one FPGA, which come in the order of their orbits. It grows by blocks that are used
+// again, so that a queue in steady state allocates nothing, and a large one never moves.
+type queue struct {
+	head, tail *block
+	first, end int // of head, and of tail: head.words[first] is next, tail.words[end] is free
+	n          int
+}
+
+const blockLen = 1024
+
+type block struct {
+	words    [blockLen]uint64
+	chambers [blockLen]uint8
+	next     *block
+}
+
+// A pool keeps blocks for the queues of a lane.
+type pool struct{ free *block }
+
+func (p *pool) get() *block {
+	if b := p.free; b != nil {
+		p.free, b.next = b.next, nil
+		return b
+	}
+	return new(block)
+}
+
+func (q *queue) push(p *pool, w uint64, chamber uint8) {
+	if q.tail == nil {
+		q.head, q.first, q.end = p.get(), 0, 0
+		q.tail = q.head
+	} else if q.end == blockLen {
+		q.tail.next = p.get()
+		q.tail, q.end = q.tail.next, 0
+	}
+	q.tail.words[q.end] = w
+	q.tail.chambers[q.end] = chamber
+	q.end++
+	q.n++
+}
+
+// pop drops the next hit. The queue must have one.
+func (q *queue) pop(p *pool) {
+	q.first++
+	q.n--
+	switch {
+	case q.n == 0:
+		q.head.next, p.free = p.free, q.head
+		q.head, q.tail = nil, nil
+	case q.first == blockLen:
+		b := q.head
+		q.head, q.first = b.next, 0
+		b.next, p.free = p.free, b
+	}
+}
+
+// A stray is a pending hit that waits out of the order of its FPGA: one that came after a later one, or a late hit,
+// which waits for the newest orbit it came with.
+type stray struct {
+	word    uint64
+	orbit   uint32 // that it waits for
+	chamber uint8
+	late    bool
+}
+
+// strays is a binary heap, the least orbit first.
+type strays []stray
+
+func (h *strays) push(s stray) {
+	a := append(*h, s)
+	i := len(a) - 1
+	for i > 0 && a[(i-1)/2].orbit > a[i].orbit {
+		a[i], a[(i-1)/2] = a[(i-1)/2], a[i]
+		i = (i - 1) / 2
+	}
+	*h = a
+}
+
+func (h *strays) pop() stray {
+	a := *h
+	top := a[0]
+	last := len(a) - 1
+	a[0] = a[last]
+	a = a[:last]
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
+			if a[child].orbit < a[least].orbit {
+				least = child
+			}
+		}
+		if least == i {
+			break
+		}
+		a[i], a[least] = a[least], a[i]
+		i = least
+	}
+	*h = a
+	return top
+}

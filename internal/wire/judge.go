@@ -1,0 +1,339 @@
+package wire
+
+import (
+	"math"
+
+	"dt/internal/hit"
+)
+
+// Constants of the judgement, in orbits and hits; FORMAT.md explains them.
+const (
+	far             = 65_536
+	slack           = 16
+	agreement       = 8
+	lookAhead       = 1023
+	maxEpochs       = 64
+	DefaultLateness = 112_000 // 10 s
+)
+
+// A judge decides the epoch, the horizon and the lateness of each hit, in the order of the source, as FORMAT.md says.
+type judge struct {
+	lateness int64
+	fpga     [hit.MaxFPGA + 1]fpgaState
+	epochs   []epochState // from the oldest open one on; the last is the newest
+	gone     epochState   // stands for every closed epoch before those
+	base     int          // number of epochs[0]
+	open     int          // number of the oldest open epoch
+	current  int          // epoch of the last hit: ancillary words travel in it
+}
+
+type fpgaState struct {
+	seen  bool
+	epoch int
+	last  int64 // L: the highest orbit
+}
+
+type epochState struct {
+	begin, newest, horizon int64
+	jumpFrom, jumpTo       int64 // of the last jump forward; 0: none
+	seen, members          uint8 // bit f: FPGA f
+	closed                 bool
+
+	// The FPGA that holds the horizon back, and its orbit, so that the horizon is worked out anew only when it may move.
+	slowest int
+	slow    int64
+}
+
+// verdict is what the judgement of one hit says.
+type verdict uint8
+
+const (
+	inTime verdict = iota
+	late
+	undecided // more words are wanted
+)
+
+func newJudge(lateness int64) *judge {
+	return &judge{lateness: lateness, gone: epochState{closed: true}}
+}
+
+// epoch returns the state of an epoch.
+func (j *judge) epoch(number int) *epochState {
+	if number < j.base {
+		return &j.gone
+	}
+	return &j.epochs[number-j.base]
+}
+
+func (j *judge) newest() int { return j.base + len(j.epochs) - 1 }
+
+// run judges words up to the first that is not simply in time and in the current epoch, and returns how many those are.
+// It is the inner loop of every source.
+func (j *judge) run(words []uint64) int {
+	if len(j.epochs) == 0 {
+		for i, w := range words {
+			if hit.IsHit(w) {
+				return i
+			}
+		}
+		return len(words)
+	}
+	e := j.epoch(j.current)
+	for i, w := range words {
+		if w>>hit.HeadShift != hit.HeadHit {
+			continue
+		}
+		f := int(w >> hit.FPGAShift & 7)
+		s := &j.fpga[f]
+		o := int64(uint32(w >> hit.OrbitShift))
+		d := o - s.last
+		if uint64(d+far) > 2*far || s.epoch != j.current || !s.seen || o < e.horizon {
+			return i
+		}
+		if d > 0 {
+			s.last = o
+			e.newest = max(e.newest, o)
+			if f == e.slowest || o < e.slow || e.newest-j.lateness > e.slow {
+				j.advance(e)
+				j.tidy()
+			}
+		}
+	}
+	return len(words)
+}
+
+// advance works out the horizon of an epoch anew, and closes older epochs that are over.
+func (j *judge) advance(e *epochState) {
+	e.slow, e.slowest = math.MaxInt64, -1
+	pending := j.pending(e)
+	for f := range j.fpga {
+		if e.members>>f&1 == 0 {
+			continue
+		}
+		last := j.fpga[f].last
+		waited := last >= e.newest-j.lateness || pending && last >= e.jumpFrom-j.lateness && last < e.jumpTo
+		if waited && last < e.slow {
+			e.slow, e.slowest = last, f
+		}
+	}
+	alone := e.seen&(e.seen-1) == 0
+	over := e.newest-e.begin > j.lateness
+	if e.slowest >= 0 && (!alone || over) {
+		e.horizon = max(e.horizon, e.slow-slack)
+	}
+	if over {
+		for i := range j.epochs {
+			if older := &j.epochs[i]; older == e {
+				break
+			} else {
+				older.closed = true
+			}
+		}
+	}
+}
+
+// tidy moves open past closed epochs, leaves a closed epoch for the newest with the words that are no hit, and forgets
+// epochs before the oldest open one.
+func (j *judge) tidy() {
+	for j.open < j.newest() && j.epoch(j.open).closed {
+		j.open++
+	}
+	if j.epoch(j.current).closed {
+		j.current = j.newest()
+	}
+	for j.base < j.open {
+		j.epochs = j.epochs[1:]
+		j.base++
+	}
+}
+
+// one judges the hit words[0]; the words behind it are what may be looked ahead at, all that there will be when eof. After inTime,
+// its epoch is current. After late, tag is the epoch of its frame. The numbers are those of FORMAT.md.
+func (j *judge) one(words []uint64, eof bool) (v verdict, tag int) {
+	w := words[0]
+	f := int(w >> hit.FPGAShift & 7)
+	o := int64(uint32(w >> hit.OrbitShift))
+	s := &j.fpga[f]
+
+	if len(j.epochs) == 0 { // 1
+		j.begin(o)
+		return j.enter(f, j.newest(), o, true)
+	}
+	home, reference := s.epoch, s.last // 2
+	if !s.seen {
+		home = j.newest()
+		reference = j.epoch(home).newest
+	}
+	e := j.epoch(home)
+	if abs(o-reference) <= far { // 3
+		if e.closed || o < e.horizon {
+			if newer := j.follows(f, home+1, o); newer >= 0 {
+				return j.enter(f, newer, o, true)
+			}
+		}
+		return j.enter(f, home, o, false)
+	}
+	from := home
+	if e.closed || o < reference {
+		from++
+	}
+	if into := j.follows(f, from, o); into >= 0 { // 4
+		switch j.next(words, f, reference, eof) {
+		case undecided:
+			return undecided, 0
+		case late:
+			return j.odd(s)
+		}
+		if into == home {
+			j.jump(e, f, o, reference, false)
+		}
+		return j.enter(f, into, o, true)
+	}
+	switch j.accept(words, f, o, reference, eof) { // 5
+	case undecided:
+		return undecided, 0
+	case late: // 7
+		return j.odd(s)
+	}
+	if o > reference && !e.closed { // 6
+		j.jump(e, f, o, reference, true)
+		return j.enter(f, home, o, true)
+	}
+	j.begin(o)
+	return j.enter(f, j.newest(), o, true)
+}
+
+// begin opens the next epoch.
+func (j *judge) begin(o int64) {
+	if len(j.epochs) == maxEpochs {
+		j.epochs[0].closed = true
+	}
+	j.epochs = append(j.epochs, epochState{begin: o, newest: o, horizon: max(0, o-j.lateness), slowest: -1})
+}
+
+// odd says where an odd hit goes.
+func (j *judge) odd(s *fpgaState) (verdict, int) {
+	if s.seen && !j.epoch(s.epoch).closed {
+		return late, s.epoch
+	}
+	return late, j.newest()
+}
+
+// follows returns the newest open epoch, not older than from, in which another FPGA is near o, or -1.
+func (j *judge) follows(f, from int, o int64) int {
+	best := -1
+	for g := range j.fpga {
+		s := &j.fpga[g]
+		if g != f && s.seen && s.epoch >= from && s.epoch > best && abs(o-s.last) <= far && !j.epoch(s.epoch).closed {
+			best = s.epoch
+		}
+	}
+	return best
+}
+
+// next looks ahead whether the next hit of f is back near the reference, so that words[0] was odd.
+func (j *judge) next(words []uint64, f int, reference int64, eof bool) verdict {
+	for i := 1; i < len(words) && i <= lookAhead; i++ {
+		if w := words[i]; hit.IsHit(w) && hit.FPGA(w) == f {
+			if abs(int64(uint32(w>>hit.OrbitShift))-reference) <= far {
+				return late
+			}
+			return inTime
+		}
+	}
+	if len(words) <= lookAhead && !eof {
+		return undecided
+	}
+	return inTime
+}
+
+// accept looks ahead whether the far hit words[0] is borne out.
+func (j *judge) accept(words []uint64, f int, o, reference int64, eof bool) verdict {
+	agree, odd := 1, 0
+	for i := 1; i < len(words) && i <= lookAhead; i++ {
+		w := words[i]
+		if !hit.IsHit(w) || hit.FPGA(w) != f {
+			continue
+		}
+		next := int64(uint32(w >> hit.OrbitShift))
+		switch {
+		case abs(next-reference) <= far:
+			return late
+		case (next > reference) == (o > reference) && next >= o-far:
+			if agree++; agree >= agreement {
+				return inTime
+			}
+		default:
+			if odd++; odd >= agreement {
+				return late
+			}
+		}
+	}
+	switch {
+	case len(words) > lookAhead:
+		return late
+	case !eof:
+		return undecided
+	case agree > odd:
+		return inTime
+	}
+	return late
+}
+
+// jump notes that FPGA f, accepted or following another, jumps forward in its epoch.
+func (j *judge) jump(e *epochState, f int, o, reference int64, accepted bool) {
+	switch {
+	case e.seen == 1<<f:
+		e.begin = o
+		e.horizon = max(e.horizon, o-j.lateness)
+	case accepted:
+		if !j.pending(e) {
+			e.jumpFrom = reference
+		}
+		e.jumpTo = o
+	}
+}
+
+// pending reports whether FPGAs that have not made a jump yet are waited for.
+func (j *judge) pending(e *epochState) bool { return e.jumpTo > 0 && e.newest-e.jumpTo <= j.lateness }
+
+// enter takes the hit of FPGA f into an epoch, and says whether it is late there.
+func (j *judge) enter(f, into int, o int64, far bool) (v verdict, tag int) {
+	s, e := &j.fpga[f], j.epoch(into)
+	moved := !s.seen || s.epoch != into
+	if moved || far || o > s.last {
+		s.last = o
+	}
+	if e.closed {
+		return late, j.newest()
+	}
+	isLate := o < e.horizon
+	if moved && s.seen {
+		old := j.epoch(s.epoch)
+		old.members &^= 1 << f
+		old.slow = math.MaxInt64 // its next hit works the horizon out
+		if old.members == 0 {
+			old.closed = true
+		}
+	}
+	s.seen, s.epoch = true, into
+	e.members |= 1 << f
+	e.seen |= 1 << f
+	e.newest = max(e.newest, o)
+	j.advance(e)
+	if !isLate {
+		j.current = into
+	}
+	j.tidy()
+	if isLate {
+		return late, into
+	}
+	return inTime, 0
+}
+
+func abs(x int64) int64 {
+	if x < 0 {
+		return -x
+	}
+	return x
+}
