@@ -245,6 +245,9 @@ func (c *simConfig) muonRate() float64 {
 
 func wireName(i int) string { return fmt.Sprintf("%d:%d", i/hit.Channels+1, i%hit.Channels) }
 
+// endless reports whether no limit is set.
+func (c *simConfig) endless() bool { return c.hits == 0 && c.words == 0 }
+
 // String returns the source that gives this run again: the seed, and whatever is not the default.
 func (c *simConfig) String() string {
 	var b strings.Builder

@@ -153,7 +153,7 @@ func TestSimEnds(t *testing.T) {
 
 // Within an FPGA, hits rise but for steps of one orbit; counters restart once behind the stale prefix and where set.
 func TestSimOrder(t *testing.T) {
-	words := simWords(t, "?hits=2000000&corrupt=0&triggers=50&restart=400000+800000")
+	words := simWords(t, "?hits=1000000&corrupt=0&triggers=50&restart=400000+800000")
 	var last [2]int64
 	var epoch, back [2]int
 	var now [2]uint32
@@ -315,7 +315,7 @@ func TestSimDriftBox(t *testing.T) {
 }
 
 func TestSimWires(t *testing.T) {
-	words := live(simWords(t, "?hits=2000000&corrupt=0&triggers=20&dead=1:11+1:13+4:63&hot=3:20"))
+	words := live(simWords(t, "?hits=1000000&corrupt=0&triggers=20&dead=1:11+1:13+4:63&hot=3:20"))
 	m := hit.DefaultMap()
 	var counts [5][64]int
 	for _, w := range words {
@@ -419,7 +419,7 @@ func TestSimCorrupt(t *testing.T) {
 }
 
 func TestSimTriggers(t *testing.T) {
-	words := live(simWords(t, "?hits=5000000&corrupt=0"))
+	words := live(simWords(t, "?hits=500000&rate=300&corrupt=0"))
 	first, last, scint := uint32(0), uint32(0), make(map[uint32]bool)
 	for _, w := range words {
 		if hit.IsHit(w) {

@@ -67,6 +67,7 @@ type Settings struct {
 	Auto   int64 // width in orbits of Hist_2's bins with --hist2 auto, else 0
 	Map    *hit.Map
 	digest string
+	fpgas  uint8 // bit f: FPGA f is in the lines; of settings that were read from a line, whose map is not known
 }
 
 // Counts is what one window, or part of one, holds. Everything in it adds up.

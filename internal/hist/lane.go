@@ -36,7 +36,8 @@ type Lane struct {
 
 	set     *Settings
 	run     string
-	epochs  []*waiting // from the oldest open one on
+	epochs  []*waiting // those with hits or a horizon, from the oldest open one on
+	open    uint32     // the oldest open epoch
 	spare   []*waiting
 	pool    pool
 	pending int64
@@ -176,24 +177,30 @@ func (l *Lane) load() int64 {
 
 // Horizon says that of an epoch no orbit below horizon, and of epochs below open none at all, gets another hit in time. What can be closed is booked.
 func (l *Lane) Horizon(epoch uint32, horizon uint64, open uint32) error {
-	if len(l.epochs) > 0 && l.epochs[0].epoch < open {
-		for len(l.epochs) > 0 && l.epochs[0].epoch < open {
-			l.close(l.epochs[0], math.MaxInt64)
-			l.next()
-		}
+	for len(l.epochs) > 0 && l.epochs[0].epoch < open {
+		l.close(l.epochs[0], math.MaxInt64)
+		l.next()
 	}
 	if epoch >= open {
 		e := l.waiting(epoch)
 		e.horizon = max(e.horizon, int64(min(horizon, math.MaxInt64)))
 	}
-	if len(l.epochs) > 0 {
-		// Epochs above the oldest open one wait, however far their horizon is: windows come in order.
-		if e := l.epochs[0]; e.horizon > 0 {
-			l.close(e, e.horizon)
-			l.pass(e.epoch, e.horizon)
-		}
+	l.open = max(l.open, open)
+	// Epochs above the oldest open one wait, however far their horizon is: windows come in order.
+	if len(l.epochs) > 0 && l.epochs[0].epoch == l.open {
+		e := l.epochs[0]
+		l.close(e, e.horizon)
+		l.pass(e.epoch, e.horizon)
 	}
 	return l.err
+}
+
+// Passed returns the first detector window, by epoch and number, that may still get a hit in time.
+func (l *Lane) Passed() (epoch uint32, number int64) {
+	if len(l.epochs) > 0 && l.epochs[0].epoch == l.open {
+		return l.open, l.epochs[0].horizon / l.set.Length
+	}
+	return l.open, 0
 }
 
 // next drops the oldest epoch, which has nothing pending, and ends its window.
@@ -222,6 +229,11 @@ func (l *Lane) Gap(epoch uint32, newest int64) {
 		}
 	}
 	l.gap[epoch] = max(l.gap[epoch], newest+1)
+}
+
+// Missed reports whether a gap may have taken hits of a detector window.
+func (l *Lane) Missed(epoch uint32, number int64) bool {
+	return number*l.set.Length < l.gap[epoch]
 }
 
 // Silent closes all that is pending, because nothing more came for a while: what comes for these orbits is late.
@@ -260,7 +272,7 @@ func (l *Lane) Incomplete() bool { return l.stopped || l.early || len(l.gap) > 0
 
 func (l *Lane) emit() {
 	w := Window{Run: l.run, Epoch: l.epoch, Number: l.number, Counts: l.counts}
-	w.Complete = !l.stopped && !l.early && l.number*l.set.Length >= l.gap[l.epoch]
+	w.Complete = !l.stopped && !l.early && !l.Missed(l.epoch, l.number)
 	l.early = false
 	l.settle(l.counts)
 	if l.err == nil {

@@ -3,6 +3,7 @@ package hit
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -61,23 +62,32 @@ const (
 
 var columnNames = [columns]string{"HEAD", "FPGA", "TDC_CHANNEL", "ORBIT_CNT", "BX_COUNTER", "TDC_MEAS"}
 
-// A layout is where the columns of one HEAD go: the highest value of each, and 1 << the shift of its bits.
+// A layout is where the columns of one HEAD go: the values each may have, 1 << the shift of its bits, and the HEAD of
+// the word.
 type layout struct {
-	maxChannel, maxBX, maxTDC               int64
+	minChannel, maxChannel, maxBX, maxTDC   uint64
 	unitChannel, unitBX, unitTDC, unitOrbit uint64
+	top                                     uint64
 }
 
-// A column without bits in the word must be 0, or it would be lost. HEAD 4 and 5 have their half-float beside this.
-var layouts = [8]layout{
-	0:       {maxChannel: 31, maxBX: 4095, maxTDC: 31, unitChannel: 1, unitBX: 1 << 12, unitTDC: 1 << 7, unitOrbit: 1 << 24},
-	1:       {maxTDC: 255, unitTDC: 1 << 16, unitOrbit: 1 << 24},
-	HeadHit: {maxChannel: MaxChannel, maxBX: MaxBX, maxTDC: MaxTDC, unitChannel: 1 << ChannelShift, unitBX: 1 << BXShift, unitTDC: 1, unitOrbit: 1 << OrbitShift},
-	3:       {maxBX: 0xffff, unitBX: 1, unitOrbit: 1 << 24},
-	4:       {unitOrbit: 1 << 24},
-	5:       {unitOrbit: 1 << 24},
-	6:       {unitOrbit: 1 << 24},
-	7:       {unitOrbit: 1 << 24},
+// The layouts by HEAD; those of course rows, which become hits, begin at 8. A column without bits in the word must be
+// 0, or it would be lost. HEAD 4 and 5 have their half-float beside this.
+var layouts = [16]layout{
+	0:           {0, 31, 4095, 31, 1, 1 << 12, 1 << 7, 1 << 24, 0 << HeadShift},
+	1:           {0, 0, 0, 255, 0, 0, 1 << 16, 1 << 24, 1 << HeadShift},
+	HeadHit:     {0, MaxChannel, MaxBX, MaxTDC, 1 << ChannelShift, 1 << BXShift, 1, 1 << OrbitShift, HeadHit << HeadShift},
+	3:           {0, 0, 0xffff, 0, 0, 1, 0, 1 << 24, 3 << HeadShift},
+	4:           {unitOrbit: 1 << 24, top: 4 << HeadShift},
+	5:           {unitOrbit: 1 << 24, top: 5 << HeadShift},
+	6:           {unitOrbit: 1 << 24, top: 6 << HeadShift},
+	7:           {unitOrbit: 1 << 24, top: 7 << HeadShift},
+	8:           noLayout,
+	8 + lcpHead: {1, MaxChannel, MaxBX, MaxTDC - 1, 1 << ChannelShift, 1 << BXShift, 1, 1 << OrbitShift, HeadHit << HeadShift},
+	10:          noLayout, 11: noLayout, 12: noLayout, 13: noLayout, 14: noLayout, 15: noLayout,
 }
+
+// noLayout has no values that are allowed.
+var noLayout = layout{minChannel: 1 << 62}
 
 // IsHeader reports whether line, with or without its end and spaces around it, is the header.
 func IsHeader(line []byte) bool { return string(bytes.TrimSpace(line)) == Header }
@@ -85,20 +95,57 @@ func IsHeader(line []byte) bool { return string(bytes.TrimSpace(line)) == Header
 // DecodeCSV appends to dst the words of src, lines of which the last may lack its end, and to bad the lines that
 // are none. With lcp the lines are those of a course file (layout v1), and the words v2 hits.
 func DecodeCSV(dst []uint64, bad []Bad, src []byte, lcp bool) ([]uint64, []Bad) {
+	var heads uint64
+	if lcp {
+		heads = 8
+	}
 	words, bads := len(dst), len(bad)
 	for p := 0; p < len(src); {
 		if len(dst) == cap(dst) {
-			dst = slices.Grow(dst, (len(src)-p)/20+1)
+			const shortish = 20 // bytes in a row
+			dst = slices.Grow(dst, (len(src)-p)/shortish+1)
 		}
+		out := dst[len(dst):cap(dst)]
 		var n int
-		n, p = decodeRows(dst[len(dst):cap(dst)], src, p, lcp)
+		if p >= before && len(src)-p >= window {
+			n, p = decodeRows(out, src, p, heads)
+		} else {
+			// Near either end of src the rows are decoded from a copy with zeros around it.
+			var buf [before + 2*window]byte
+			copy(buf[before:before+window], src[p:])
+			n, _ = decodeRows(out, buf[:], before, heads)
+			for range n {
+				p += bytes.IndexByte(src[p:], '\n') + 1
+			}
+		}
+		if lcp {
+			for i, w := range out[:n] {
+				out[i], _ = FromLCPText(lcpHead, FPGA(w), Channel(w), Orbit(w), BX(w), TDC(w))
+			}
+		}
 		dst = dst[:len(dst)+n]
 		if n > 0 {
 			continue
 		}
-		line, next := nextLine(src, p)
-		p = next
+		var line []byte
+		line, p = nextLine(src, p)
 		if w, f := decodeLine(line, lcp); f == nil {
+			dst = append(dst, w)
+		} else {
+			bad = append(bad, f.bad(len(dst)-words+len(bad)-bads, line))
+		}
+	}
+	return dst, bad
+}
+
+// DecodeJSON is DecodeCSV for lines with one JSON object each, which has the names of the columns as its keys. Other
+// keys are ignored. Whole numbers may be written as floats are, with .0 behind them, and NaN and Infinity as Python has them.
+func DecodeJSON(dst []uint64, bad []Bad, src []byte, lcp bool) ([]uint64, []Bad) {
+	words, bads := len(dst), len(bad)
+	for p := 0; p < len(src); {
+		var line []byte
+		line, p = nextLine(src, p)
+		if w, f := decodeObject(line, lcp); f == nil {
 			dst = append(dst, w)
 		} else {
 			bad = append(bad, f.bad(len(dst)-words+len(bad)-bads, line))
@@ -109,12 +156,118 @@ func DecodeCSV(dst []uint64, bad []Bad, src []byte, lcp bool) ([]uint64, []Bad) 
 
 // nextLine returns the line at src[p:] without its end, and where the next one starts.
 func nextLine(src []byte, p int) (line []byte, next int) {
-	next = len(src)
-	line = src[p:]
+	line, next = src[p:], len(src)
 	if i := bytes.IndexByte(line, '\n'); i >= 0 {
 		line, next = line[:i], p+i+1
 	}
 	return bytes.TrimSuffix(line, []byte("\r")), next
+}
+
+// decodeObject returns the word of a JSON object.
+func decodeObject(line []byte, lcp bool) (uint64, *fault) {
+	if f := lineFault(line); f != nil {
+		return 0, f
+	}
+	var cols [columns][]byte
+	rest := bytes.TrimSpace(line)
+	if rest[0] != '{' {
+		return 0, notJSON("it does not begin with {")
+	}
+	for first := true; ; first = false {
+		rest = bytes.TrimLeft(rest[1:], " \t")
+		if first && len(rest) > 0 && rest[0] == '}' {
+			break
+		}
+		if len(rest) == 0 || rest[0] != '"' {
+			return 0, notJSON("a key is missing")
+		}
+		keyEnd := valueEnd(rest, ':')
+		if keyEnd == len(rest) {
+			return 0, notJSON("a : is missing")
+		}
+		key := bytes.TrimRight(rest[:keyEnd], " \t")
+		rest = rest[keyEnd+1:]
+		end := valueEnd(rest, ',')
+		if end == len(rest) {
+			return 0, notJSON("the } at the end is missing")
+		}
+		value := bytes.TrimSpace(rest[:end])
+		rest = rest[end:]
+		if c := columnOf(key); c < 0 {
+			if !json.Valid(key) || !json.Valid(value) && !isPythonFloat(value) {
+				return 0, notJSON(fmt.Sprintf("%.40q is not valid", key))
+			}
+		} else if cols[c] != nil {
+			return 0, &fault{columnNames[c], columnNames[c] + ": key given twice", BadTwice}
+		} else {
+			cols[c] = value
+		}
+		if rest[0] == '}' {
+			break
+		}
+	}
+	if len(rest) > 1 {
+		return 0, notJSON("more text after the object")
+	}
+	for c, value := range cols {
+		if value == nil {
+			return 0, &fault{columnNames[c], columnNames[c] + ": key is missing", BadMissing}
+		}
+	}
+	return decodeColumns(&cols, lcp, true)
+}
+
+func notJSON(why string) *fault { return &fault{"", "not a JSON object: " + why, BadJSON} }
+
+// valueEnd returns where in text a JSON value ends: at the separator, or the end of what it is part of, that stands
+// outside of its strings and brackets.
+func valueEnd(text []byte, separator byte) int {
+	depth := 0
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case depth == 0 && (c == separator || c == '}'):
+			return i
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return len(text)
+}
+
+// columnOf returns the column that a quoted key names, or −1.
+func columnOf(key []byte) int {
+	switch string(key) {
+	case `"HEAD"`:
+		return colHead
+	case `"FPGA"`:
+		return colFPGA
+	case `"TDC_CHANNEL"`:
+		return colChannel
+	case `"ORBIT_CNT"`:
+		return colOrbit
+	case `"BX_COUNTER"`:
+		return colBX
+	case `"TDC_MEAS"`:
+		return colTDC
+	}
+	return -1
+}
+
+// isPythonFloat reports whether value is one that Python writes and JSON has not.
+func isPythonFloat(value []byte) bool {
+	switch string(value) {
+	case "NaN", "Infinity", "-Infinity":
+		return true
+	}
+	return false
 }
 
 // decodeLine is the slow path of DecodeCSV, for one line of any sort.
@@ -137,7 +290,7 @@ func decodeLine(line []byte, lcp bool) (uint64, *fault) {
 	if found != columns {
 		return 0, &fault{"", fmt.Sprintf("%d columns wanted, %d found", columns, found), BadColumns}
 	}
-	return decodeColumns(&cols, lcp)
+	return decodeColumns(&cols, lcp, false)
 }
 
 // lineFault returns what is wrong with a line before its content is looked at.
@@ -153,62 +306,75 @@ func lineFault(line []byte) *fault {
 	return nil
 }
 
-// decodeColumns makes the word of six columns.
-func decodeColumns(cols *[columns][]byte, lcp bool) (uint64, *fault) {
-	var low, v [columns]int64
-	high := [columns]int64{colHead: MaxHead, colFPGA: MaxFPGA, colChannel: MaxChannel, colOrbit: MaxOrbit, colBX: MaxBX, colTDC: MaxTDC - 1}
-	if lcp {
-		low[colHead], high[colHead], low[colChannel] = lcpHead, lcpHead, 1
-	}
+// decodeColumns makes the word of six columns, which are written as in CSV or as in JSON.
+func decodeColumns(cols *[columns][]byte, lcp, isJSON bool) (uint64, *fault) {
+	var v [columns]uint64
 	var half uint16
+	high := [columns]uint64{colHead: MaxHead, colFPGA: MaxFPGA, colOrbit: MaxOrbit}
+	low := [columns]uint64{}
+	if lcp {
+		low[colHead], high[colHead] = lcpHead, lcpHead
+	}
+	to := &layouts[0]
 	for c := range columns {
-		if c == colTDC && !lcp && v[colHead]&6 == 4 {
-			var f *fault
-			if half, f = decodeHalf(cols[c]); f != nil {
+		var f *fault
+		if c == colTDC && v[colHead]&6 == 4 {
+			if half, f = decodeHalf(cols[c], isJSON); f != nil {
 				return 0, f
 			}
 			continue
 		}
-		var f *fault
-		if v[c], f = decodeNumber(c, cols[c]); f != nil {
+		text := cols[c]
+		if isJSON {
+			text = trimPointZero(text)
+		}
+		if v[c], f = decodeNumber(c, text); f != nil {
 			return 0, f
 		}
-		if c == colHead && !lcp && v[c] <= MaxHead {
-			to := &layouts[v[c]]
-			high[colChannel], high[colBX], high[colTDC] = to.maxChannel, to.maxBX, to.maxTDC
-		}
+		name := columnNames[c]
 		switch {
 		case v[c] > high[c] && high[c] == 0:
-			return 0, &fault{columnNames[c], fmt.Sprintf("%s: %d is not 0, as HEAD %d wants it", columnNames[c], v[c], v[colHead]), BadRange}
+			return 0, &fault{name, fmt.Sprintf("%s: %d is not 0, as it must be where HEAD is %d", name, v[c], v[colHead]), BadRange}
 		case v[c] > high[c]:
-			return 0, &fault{columnNames[c], fmt.Sprintf("%s: %d is above %d", columnNames[c], v[c], high[c]), BadRange}
+			return 0, &fault{name, fmt.Sprintf("%s: %d is above %d", name, v[c], high[c]), BadRange}
 		case v[c] < low[c]:
-			return 0, &fault{columnNames[c], fmt.Sprintf("%s: %d is below %d", columnNames[c], v[c], low[c]), BadRange}
+			return 0, &fault{name, fmt.Sprintf("%s: %d is below %d", name, v[c], low[c]), BadRange}
+		}
+		if c == colHead {
+			to = &layouts[v[c]]
+			if lcp {
+				to = &layouts[8+v[c]]
+			}
+			low[colChannel], high[colChannel], high[colBX], high[colTDC] = to.minChannel, to.maxChannel, to.maxBX, to.maxTDC
 		}
 	}
 	if lcp {
-		w, ok := FromLCPText(int(v[colHead]), int(v[colFPGA]), int(v[colChannel]), uint32(v[colOrbit]), int(v[colBX]), int(v[colTDC]))
-		if !ok {
-			return 0, &fault{"", "no word of a course file", BadRange}
-		}
+		w, _ := FromLCPText(int(v[colHead]), int(v[colFPGA]), int(v[colChannel]), uint32(v[colOrbit]), int(v[colBX]), int(v[colTDC]))
 		return w, nil
 	}
-	to := &layouts[v[colHead]]
-	return uint64(v[colHead])<<HeadShift | uint64(v[colFPGA])<<FPGAShift | uint64(v[colOrbit])*to.unitOrbit |
-		uint64(v[colChannel])*to.unitChannel | uint64(v[colBX])*to.unitBX | uint64(v[colTDC])*to.unitTDC | uint64(half), nil
+	return to.top | v[colFPGA]<<FPGAShift | v[colOrbit]*to.unitOrbit | v[colChannel]*to.unitChannel | v[colBX]*to.unitBX |
+		v[colTDC]*to.unitTDC | uint64(half), nil
+}
+
+// trimPointZero cuts .0 from a whole number that is written as a float.
+func trimPointZero(text []byte) []byte {
+	if whole, decimals, ok := bytes.Cut(text, []byte(".")); ok && len(decimals) > 0 && len(bytes.Trim(decimals, "0")) == 0 {
+		return whole
+	}
+	return text
 }
 
 // decodeNumber reads decimal digits. Zeros may lead, but there are at most 12 digits, so that nothing overflows.
-func decodeNumber(column int, text []byte) (int64, *fault) {
+func decodeNumber(column int, text []byte) (uint64, *fault) {
 	const maxDigits = 12
 	digits := bytes.TrimPrefix(text, []byte("-"))
-	var v int64
+	var v uint64
 	for i, c := range digits {
 		if c < '0' || c > '9' {
 			return 0, notNumber(column, text)
 		}
 		if i < maxDigits {
-			v = v*10 + int64(c-'0')
+			v = v*10 + uint64(c-'0')
 		}
 	}
 	name := columnNames[column]
@@ -229,19 +395,23 @@ func notNumber(column int, text []byte) *fault {
 }
 
 // decodeHalf returns the half-float nearest to a decimal number, as C prints it or as JSON has it.
-func decodeHalf(text []byte) (uint16, *fault) {
+func decodeHalf(text []byte, isJSON bool) (uint16, *fault) {
 	digits, negative := bytes.CutPrefix(text, []byte("-"))
 	var sign uint16
 	if negative {
 		sign = 0x8000
 	}
 	switch string(digits) {
-	case "inf":
-		return sign | halfInf, nil
-	case "nan":
-		return sign | halfInf | 0x200, nil
+	case "inf", "Infinity":
+		if isJSON == (digits[0] == 'I') {
+			return sign | halfInf, nil
+		}
+	case "nan", "NaN":
+		if isJSON == (digits[0] == 'N') {
+			return sign | halfInf | 0x200, nil
+		}
 	}
-	if !isDecimal(digits) {
+	if !isDecimal(digits, isJSON) {
 		return 0, notNumber(colTDC, text)
 	}
 	f, err := strconv.ParseFloat(string(digits), 64)
@@ -267,8 +437,8 @@ func decodeHalf(text []byte) (uint16, *fault) {
 	return sign | half, nil
 }
 
-// isDecimal reports whether text is digits, with a point and more digits, and an exponent if need be.
-func isDecimal(text []byte) bool {
+// isDecimal reports whether text is digits, maybe with a point and more digits, and maybe, where allowed, an exponent.
+func isDecimal(text []byte, exponents bool) bool {
 	const maxText = 40 // a half-float has at most 5 digits before the point and 24 behind it
 	if len(text) > maxText {
 		return false
@@ -283,7 +453,7 @@ func isDecimal(text []byte) bool {
 			return false
 		}
 	}
-	if len(rest) > 0 && (rest[0] == 'e' || rest[0] == 'E') {
+	if exponents && len(rest) > 0 && (rest[0] == 'e' || rest[0] == 'E') {
 		exponent := rest[1:]
 		if len(exponent) > 0 && (exponent[0] == '-' || exponent[0] == '+') {
 			exponent = exponent[1:]
@@ -304,108 +474,151 @@ func trimDigits(text []byte) []byte {
 
 // decodeRows is the fast path of DecodeCSV. It decodes rows from src[p:] to out for as long as they are plain, and
 // returns how many there were and where it stopped: at the end of out, near either end of src, or before a row that
-// decodeLine must judge.
+// decodeLine must judge. heads is 0, or 8 for course rows, whose words still have the channel of the text.
 //
-// It works on eight bytes at a time. Digits have bit 4 set and separators have not, so the mask of that bit gives the
-// ends of the columns, by way of a table, because finding four bits one by one takes a third of the time of a row.
-// Each column is then shifted to where the multiplications that make a number of eight digits want it. What the mask
-// took on trust is checked later, gathered in wrong, so that a plain row has no branch that the processor could
-// mispredict, but for HEAD 4 and 5 against the others.
-func decodeRows(out []uint64, src []byte, p int, lcp bool) (int, int) {
+// It works on eight bytes at a time, and guesses that ORBIT_CNT has as many digits as in the row before: then HEAD,
+// FPGA and TDC_CHANNEL are in the eight bytes at the start of the row, BX_COUNTER and TDC_MEAS in the eight behind
+// ORBIT_CNT, and a table knows by the places of the separators there where their digits are. Each column is shifted
+// to where the multiplications that make a number of its digits want it, two columns in one word where they fit. All
+// but the last four digits of ORBIT_CNT are mostly those of the last word of that FPGA, and are looked up. What was
+// taken on trust is checked at the end, gathered in wrong, so that rows have no branches that the processor could
+// mispredict but those for the sort of word, which comes in cycles.
+func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 	n := 0
-	for n < len(out) && p >= before && p <= len(src)-(window-before) {
-		row := (*[window]byte)(src[p-before : p-before+window])
-		start := binary.LittleEndian.Uint32(row[before:]) ^ ('0' | ','<<8 | '0'<<16 | ','<<24)
-		wrong := uint64(start & 0xfff8fff8) // all but the low three bits of the two digits
-		head := start & 7
-		w := uint64(head)<<HeadShift | uint64(start>>16&7)<<FPGAShift
+	if p < before || len(src) < window {
+		return n, p
+	}
+	var o orbitText
+	p -= before
+	for n < len(out) && uint(p) <= uint(len(src)-window) {
+		row := (*[window]byte)(src[p : p+window])
+		text := load(row[before:])
+		// TDC_CHANNEL has a second and a third digit where bit 4 says so.
+		second := text >> (5*8 + 4) & 1
+		more := second + second&(text>>(6*8+4))
+		// From here on all is counted from where ORBIT_CNT ends if TDC_CHANNEL and it have one digit.
+		at := int(more) + int(o.more)
+		wrong := uint64(row[before+5+more]) ^ ',' | uint64(row[before+7+at]) ^ ','
+		high := load(row[before-5+at:]) & o.high
+		low := uint64(binary.LittleEndian.Uint32(row[before+3+at:])^zeros>>32) & o.low
+		rest := load(row[before+8+at:])
+		t := &tails[uint8(digitMask(rest))]
+		rest ^= zeros
+		end := before + 8 + at + int(t.end)
+		wrong |= uint64(row[before+8+at+int(t.bxEnd)]) ^ ','
+		tdc := rest << (t.shiftTDC & 63) & t.keepTDC
+		channel := uint64(uint32(text>>32)^zeros>>32) << (24 - 8*more) & 0xffffffff
 
-		text := load(row[body:])
-		seps := (digitMask(text) | digitMask(load(row[body+8:]))<<8 | digitMask(load(row[body+16:]))<<16) ^ 0xffffff
-		ends := seps & (seps - 1)
-		ends &= ends - 1
-		ends &= ends - 1
-		ends = seps ^ ends&(ends-1) // the lowest four
-		at := &spans[uint32(ends)*spanHash>>spanShift&(1<<spanBits-1)]
-		end1, end2 := int(at.end1), int(at.end2)
-		wrong |= uint64(row[body+end1]^',') | uint64(row[body+end2]^',')
-
-		keep := &orbitKeep[at.orbitDigits&15]
-		orbit8 := (load(row[body-8+end2:]) ^ zeros) & keep.low
-		orbit2 := (uint64(binary.LittleEndian.Uint16(row[body-10+end2:])) ^ zeros) & keep.high
-		var next int
-		if head&6 == 4 && !lcp {
-			// h,f,0,orbit,0,±i.ffffff
-			wrong |= uint64(at.end1^1) | uint64(row[body]^'0') | uint64(binary.LittleEndian.Uint16(row[body+1+end2:])^('0'|','<<8))
-			value := end2 + 3
-			var minus int
-			if row[body+value] == '-' {
-				minus = 1
+		var w uint64
+		if uint32(text)&^(7<<16) == '2'|','<<8|'0'<<16|','<<24 && heads == 0 {
+			known := &o.known[text>>16&7]
+			bx := rest << (t.shiftBX & 63)
+			two, orbit := channel|tdc, low|bx
+			wrong |= high ^ known.text | uint64(t.long) | (notDigits(two)|notDigits(orbit))&highBits
+			two, orbit = quad(pair(two)), quad(pair(orbit))
+			// Channel, BX and TDC, 16 bits each, of which the highest shows those out of range.
+			two |= orbit >> 16
+			wrong |= (two + ((0x7fff - MaxChannel) | (0x7fff-MaxBX)<<16 | (0x7fff-MaxTDC)<<32)) & 0x800080008000
+			if wrong != 0 {
+				if o.learn(row, more) {
+					continue
+				}
+				break
 			}
-			value += minus
-			whole := int(wholeDigits[seps>>(value&31)&63])
-			point := value + whole
-			integer := (load(row[body+value:]) ^ zeros) << (64 - 8*whole&63)
-			decimals := (load(row[body+1+point:])^zeros)<<16 | orbit2
-			wrong |= uint64(row[body+point] ^ '.')
-			if (notDigits(orbit8)|notDigits(integer)|notDigits(decimals))&highBits|wrong != 0 {
-				return n, p
-			}
-			next = point + 7
-			pairs := pair(decimals)
-			orbit := (pairs&0xff)*1e8 + eightDigits(pair(orbit8))
-			micros := eightDigits(pairs&^0xff) + eightDigits(pair(integer))*1e6
+			w = HeadHit<<HeadShift | text>>16&7<<FPGAShift | two<<ChannelShift | (known.orbit+orbit&0xffff)<<OrbitShift | two>>16&0xffff<<BXShift | two>>32
+		} else if text&6 == 4 && heads == 0 {
+			// h,f,0,orbit,0,±i.dddddd
+			start := text ^ ('0' | ','<<8 | '0'<<16 | ','<<24 | '0'<<32)
+			known := &o.known[8+text>>16&7]
+			wrong |= high ^ known.text | more | start&0xfffff8fff8 | rest&0xff | uint64(t.bxEnd) ^ 1
+			wrong |= (uint64(row[before+10+at])^'-')&-uint64(t.minus) | uint64(row[end]) ^ '.'
+			orbit := low | tdc
+			decimals := (load(row[end+1:]) ^ zeros) << 16
+			wrong |= (notDigits(orbit) | notDigits(decimals)) & highBits
+			orbit = quad(pair(orbit))
+			micros := eightDigits(pair(decimals)) + orbit>>32*1e6
 			half := halfBits(float64(int64(micros)) / 1e6)
-			if orbit > MaxOrbit || half >= halfInf {
-				return n, p
+			if wrong != 0 || half >= halfInf {
+				if o.learn(row, more) {
+					continue
+				}
+				break
 			}
-			w |= orbit<<24 | uint64(half) | uint64(minus)<<15
+			w = start&7<<HeadShift | start>>16&7<<FPGAShift | (known.orbit+orbit&0xffff)<<24 | uint64(half) | uint64(t.minus)<<15
+			end += 7
 		} else {
-			end3, end4 := int(at.end3), int(at.end4)
-			bx := (load(row[body+1+end2:])^zeros)<<(at.shiftBX&63) | orbit2
-			small := uint64(uint32(text^zeros)<<(at.shiftChannel&31)) | (load(row[body+1+end3:])^zeros)<<(at.shiftTDC&63)
-			wrong |= uint64(row[body+end3] ^ ',')
-			wrong |= (notDigits(orbit8) | notDigits(bx) | notDigits(small)) & highBits
-			next = end4
-			pairs := pair(bx)
-			orbit := (pairs&0xff)*1e8 + eightDigits(pair(orbit8))
-			b := eightDigits(pairs &^ 0xff)
-			small = quad(pair(small))
-			channel, tdc := small&0xffff, small>>32
-			if lcp {
-				v, ok := FromLCPText(int(head), int(start>>16&7), int(channel), uint32(orbit), int(b), int(tdc))
-				if !ok || orbit > MaxOrbit || wrong != 0 {
-					return n, p
+			start := text ^ ('0' | ','<<8 | '0'<<16 | ','<<24)
+			known := &o.known[8+text>>16&7]
+			orbit, two := low|tdc, channel>>8|rest<<(t.shiftBX&63)
+			wrong |= high ^ known.text | start&0xfff8fff8 | uint64(t.minus) | (notDigits(orbit)|notDigits(two))&highBits
+			orbit, two = quad(pair(orbit)), eightDigits(pair(two))
+			channel, bx, tdc := two/100000, two%100000, orbit>>32
+			l := &layouts[start&7|heads]
+			wrong |= ((l.maxChannel - channel) | (channel - l.minChannel) | (l.maxBX - bx) | (l.maxTDC - tdc)) >> 63
+			if wrong != 0 {
+				if o.learn(row, more) {
+					continue
 				}
-				w = v
-			} else {
-				to := &layouts[head]
-				over := to.maxChannel - int64(channel) | to.maxBX - int64(b) | to.maxTDC - int64(tdc) | MaxOrbit - int64(orbit)
-				if wrong != 0 || over < 0 {
-					return n, p
-				}
-				w |= orbit*to.unitOrbit + channel*to.unitChannel + b*to.unitBX + tdc*to.unitTDC
+				break
 			}
+			w = l.top | start>>16&7<<FPGAShift | (known.orbit+orbit&0xffff)*l.unitOrbit | channel*l.unitChannel | bx*l.unitBX | tdc*l.unitTDC
 		}
-		if row[body+next] != '\n' {
-			if row[body+next] != '\r' || row[body+next+1] != '\n' {
-				return n, p
+		if row[end] != '\n' {
+			if row[end] != '\r' || row[end+1] != '\n' {
+				break
 			}
-			next++
+			end++
 		}
-		p += body - before + next + 1
+		p += end + 1 - before
 		out[n] = w
 		n++
 	}
-	return n, p
+	return n, p + before
 }
 
-// What decodeRows sees of src at a time.
+// What decodeRows sees of src at a time: some of the row before, as columns are loaded up to their end, and enough
+// that no index made of numbers from the tables can point outside it.
 const (
-	before = 8          // orbits are loaded up to their end, which for short ones begins before the row
-	body   = before + 4 // behind "2,0,"
-	window = body + 256 + 20
+	before = 8
+	window = before + 8 + 2 + 255 + 255 + 16
 )
+
+// orbitText is what decodeRows guesses of ORBIT_CNT: how many digits there are behind the first, masks for the last
+// four and those before them, and, by FPGA, for hits and other words, the text of those before them in the last word
+// and what they add to the orbit.
+type orbitText struct {
+	more      uint8
+	low, high uint64
+	known     [16]struct{ text, orbit uint64 }
+}
+
+// learn makes the guess right for a row, more being the digits of TDC_CHANNEL behind the first, and reports whether it
+// was not, so that another try makes sense.
+func (o *orbitText) learn(row *[window]byte, more uint64) bool {
+	start := before + 6 + int(more)
+	digits := bytes.IndexByte(row[start:start+11], ',')
+	if digits < 1 {
+		return false
+	}
+	changed := digits != int(o.more)+1 || o.low == 0
+	o.more = uint8(digits - 1)
+	o.low = 0xffffffff << (32 - 8*min(digits, 4)) & 0xffffffff
+	o.high = ^uint64(0) << (64 - 8*max(digits-4, 0))
+
+	known := &o.known[row[before+2]&7]
+	if row[before] != '0'+HeadHit {
+		known = &o.known[8+row[before+2]&7]
+	}
+	text := load(row[start+digits-12:]) & o.high
+	value := (text ^ zeros) & o.high
+	orbit := eightDigits(pair(value)) * 1e4
+	// Of the highest orbits the last four digits would have to be looked at too.
+	if text == known.text || notDigits(value)&highBits != 0 || orbit > MaxOrbit-9999 {
+		return changed
+	}
+	known.text, known.orbit = text, orbit
+	return true
+}
 
 const (
 	zeros    = 0x3030303030303030
@@ -414,7 +627,7 @@ const (
 
 func load(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
-// digitMask returns bit 4 of each byte, the first byte's lowest.
+// digitMask returns bit 4 of each byte, which digits have and separators have not; the first byte's is the lowest.
 func digitMask(text uint64) uint64 {
 	// The multiplication adds shifts of which no two meet at a bit.
 	return (text & 0x1010101010101010) * (1<<52 | 1<<45 | 1<<38 | 1<<31 | 1<<24 | 1<<17 | 1<<10 | 1<<3) >> 56
@@ -423,82 +636,48 @@ func digitMask(text uint64) uint64 {
 // notDigits has highBits set where a byte is above 9.
 func notDigits(digits uint64) uint64 { return digits | (digits + 0x7676767676767676) }
 
-// pair, quad and eightDigits add up digits, the first in the lowest byte, to numbers of 2, 4 and 8: each needs the
-// one before. The first number is the lowest here too.
+// pair, quad and eightDigits add up digits, the first in the lowest byte, to numbers of 2, 4 and 8: each takes what
+// the one before gives. The first number is the lowest here too.
 func pair(digits uint64) uint64       { return digits * (10<<8 | 1) >> 8 & 0x00ff00ff00ff00ff }
 func quad(pairs uint64) uint64        { return pairs * (100<<16 | 1) >> 16 & 0x0000ffff0000ffff }
 func eightDigits(pairs uint64) uint64 { return quad(pairs) * (10000<<32 | 1) >> 32 }
 
-// A span is where the columns behind "2,0," end, and how far their digits are to be shifted up so that the last is
-// in the highest byte (of 32 bits for TDC_CHANNEL).
-type span struct {
-	end1, end2, end3, end4          uint8
-	orbitDigits                     uint8
-	shiftChannel, shiftBX, shiftTDC uint8
+// A tail says where in the eight bytes behind ORBIT_CNT the columns are: the ends of BX_COUNTER and of TDC_MEAS (for
+// a half-float its point), and the shifts that put the last digit in the highest byte, keepTDC masking what is not
+// TDC_MEAS then. minus is 1 where TDC_MEAS must have a minus sign, long is not 0 where no hit has the columns.
+type tail struct {
+	bxEnd, end, shiftBX, shiftTDC uint8
+	minus, long                   uint8
+	keepTDC                       uint64
 }
 
-// spans has the span for each mask of four separators, by a multiplication that happens to give each of them an
-// entry of its own. Entries of no mask fail the checks: no byte is both ',' and a line end.
-const (
-	spanBits  = 12
-	spanHash  = 0xd49e4af1
-	spanShift = 32 - spanBits
-)
-
-var spans = func() (t [1 << spanBits]span) {
-	for _, s := range allSpans() {
-		t[s.slot()] = s
-	}
-	return t
-}()
-
-func (s span) slot() uint32 {
-	return (1<<s.end1 | 1<<s.end2 | 1<<s.end3 | 1<<s.end4) * uint32(spanHash) >> spanShift
-}
-
-// allSpans lists those of plain rows: up to 3, 10, 5, 3 digits; and of HEAD 4 and 5, where the fourth separator is a minus
-// sign (no digit before it) or a point.
-func allSpans() (all []span) {
-	for channel := 1; channel <= 3; channel++ {
-		for orbit := 1; orbit <= 10; orbit++ {
-			for bx := 1; bx <= 5; bx++ {
-				for tdc := 0; tdc <= 4; tdc++ {
-					end2 := channel + 1 + orbit
-					end3 := end2 + 1 + bx
-					end4 := end3 + 1 + tdc
-					if (tdc == 0 || tdc == 4) && (channel != 1 || bx != 1) || end4 > 23 {
-						continue
-					}
-					all = append(all, span{
-						end1: uint8(channel), end2: uint8(end2), end3: uint8(end3), end4: uint8(end4),
-						orbitDigits:  uint8(orbit),
-						shiftChannel: uint8(32 - 8*channel), shiftBX: uint8(64 - 8*bx), shiftTDC: uint8(64 - 8*tdc),
-					})
-				}
-			}
+// tails has the tail for the mask of what is a digit in the eight bytes. Where the mask is of no plain row, both ends are the
+// same, which fails the checks: no byte is ',' and a line end or a point.
+var tails = func() (all [256]tail) {
+	const maxBX, maxTDC = 5, 4 // digits
+	for mask := range all {
+		seps := ^uint8(mask)
+		t := tail{bxEnd: uint8(bits.TrailingZeros8(seps))}
+		start := t.bxEnd + 1
+		seps &= seps - 1
+		t.end = uint8(bits.TrailingZeros8(seps))
+		if t.end == start {
+			seps &= seps - 1
+			t.end, t.minus = uint8(bits.TrailingZeros8(seps)), 1
+			start++
 		}
+		digits := t.end - start
+		if t.bxEnd < 1 || t.bxEnd > maxBX || t.end > 7 || digits < 1 || digits > maxTDC {
+			continue
+		}
+		t.shiftBX, t.shiftTDC = 64-8*t.bxEnd, 64-8*t.end
+		t.keepTDC = ^uint64(0) << (64 - 8*digits)
+		if t.long = t.minus; t.bxEnd == maxBX {
+			t.long = 1
+		}
+		all[mask] = t
 	}
 	return all
-}
-
-// orbitKeep masks, by the number of digits of ORBIT_CNT, its last eight bytes and the two before.
-var orbitKeep = func() (t [16]struct{ low, high uint64 }) {
-	for digits := 1; digits <= 10; digits++ {
-		t[digits].low = ^uint64(0) << (64 - 8*min(digits, 8))
-		t[digits].high = 0xffff << (16 - 8*max(digits-8, 0)) & 0xffff
-	}
-	return t
-}()
-
-// wholeDigits is how many digits, 1 to 5, are before the point of a half-float, by the separator mask from its first
-// digit on; 0, where a check for the point fails, for all else.
-var wholeDigits = func() (t [64]uint8) {
-	for mask := range t {
-		if n := bits.TrailingZeros8(uint8(mask)); n <= 5 {
-			t[mask] = uint8(n)
-		}
-	}
-	return t
 }()
 
 const halfInf = 0x7c00

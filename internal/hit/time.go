@@ -1,5 +1,7 @@
 package hit
 
+import "strconv"
+
 // The clock of the experiment (the LHC's): 1 orbit = 3564 BX, 1 BX = 25 ns, 1 TDC count = 1/30 BX.
 // Times are integer ticks of one TDC count; drift times are integers of 1/30 ns, because the chambers'
 // offsets are tenths of ns and no whole ticks.
@@ -28,4 +30,19 @@ func Ticks(w uint64) int64 {
 func OrbitsIn(ns int64) int64 {
 	const orbit = OrbitNum * 1_000_000_000 / OrbitDen // 89 100 ns
 	return max(1, (ns+orbit/2)/orbit)
+}
+
+// AppendNS appends a time or drift time of v/30 ns in ns with three decimals, rounded to the nearest.
+func AppendNS(b []byte, v int64) []byte {
+	if v < 0 {
+		b = append(b, '-')
+		v = -v
+	}
+	whole, rest := v/DriftPerNS, v%DriftPerNS
+	rest = (rest*1000 + DriftPerNS/2) / DriftPerNS
+	if rest == 1000 {
+		whole, rest = whole+1, 0
+	}
+	b = strconv.AppendInt(b, whole, 10)
+	return append(b, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
 }

@@ -64,11 +64,22 @@ type Lane struct {
 	Run        string
 	K, N       uint32
 	Map        uint64 // digest of the chamber map; 0: chambers are not known
+	Form       string // what the source read: FormCSV and so on, or nothing
 	FloorEpoch uint32 // results up to this epoch and orbit are written already
 	FloorOrbit uint64
 
 	FloorNumber uint64 // and records below this number are in a ledger already
 }
+
+// Forms of a source, so that it can be turned back as it was.
+const (
+	FormHeader = "csv+header"
+	FormCSV    = "csv"
+	FormJSON   = "json"
+	FormRaw    = "raw"
+	FormLCP    = "lcp"
+	FormSim    = "sim"
+)
 
 // ID is what identifies a lane.
 type ID struct {
@@ -451,7 +462,8 @@ func (f *Frame) parseLane() error {
 	zero := c.u32()
 	l.FloorOrbit, l.FloorNumber = c.u64(), c.u64()
 	l.Run = string(c.take(int(c.u8())))
-	if !c.done() || zero != 0 {
+	l.Form = string(c.take(int(c.u8())))
+	if !c.done() || zero != 0 || len(l.Form) > MaxRun || !printable(l.Form) {
 		return fmt.Errorf("a lane frame of the wrong size")
 	}
 	if err := CheckRun(l.Run); err != nil {

@@ -128,6 +128,9 @@ func (s *Source) cover() int { return int(s.next - s.f.First) }
 
 // keep notes the horizon behind the last word placed.
 func (s *Source) keep() {
+	if len(s.j.epochs) == 0 {
+		return
+	}
 	s.f.Horizon = uint64(s.j.epoch(int(s.f.Epoch)).horizon)
 	s.f.Open = uint32(s.j.open)
 }

@@ -157,7 +157,7 @@ func (f *Frame) at(kind Kind) *Frame {
 
 // Lane writes a lane frame for lane, at f.Next.
 func (w *Writer) Lane(f *Frame, lane *Lane) error {
-	b := bytesOf(w.room(headerLen + (41+MaxRun+7)/8))[:HeaderSize]
+	b := bytesOf(w.room(headerLen + (42+2*MaxRun+7)/8))[:HeaderSize]
 	b = binary.LittleEndian.AppendUint32(b, lane.K)
 	b = binary.LittleEndian.AppendUint32(b, lane.N)
 	b = binary.LittleEndian.AppendUint64(b, lane.Map)
@@ -167,6 +167,8 @@ func (w *Writer) Lane(f *Frame, lane *Lane) error {
 	b = binary.LittleEndian.AppendUint64(b, lane.FloorNumber)
 	b = append(b, uint8(len(lane.Run)))
 	b = append(b, lane.Run...)
+	b = append(b, uint8(len(lane.Form)))
+	b = append(b, lane.Form...)
 	return w.commit(f.at(KindLane), len(b)-HeaderSize)
 }
 

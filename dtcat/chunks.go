@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"dt/internal/hit"
+)
+
+// A chunk is a piece of an input, of whole records, on its way from the reader through a decoder to the consumer. Chunks are
+// decoded by as many goroutines as there are cores and consumed in order; they are used again.
+type chunk struct {
+	in      *input
+	data    []byte
+	records int    // that data has, known once it is decoded
+	offset  uint64 // in the input, uncompressed, behind data
+	done    chan struct{}
+
+	words []uint64
+	bad   []hit.Bad
+	odd   []byte // bytes behind the last whole raw word
+	piece []byte // of a line too long for a chunk
+	whole bool   // the last piece
+
+	opened bool  // the first chunk of its input
+	err    error // why its input ends here; nil: there is more; io.EOF
+}
+
+const (
+	chunkSize = 256 << 10
+	inFlight  = 8 // chunks at most
+)
+
+// read reads all inputs and sends their chunks to order, each also to a decoder. It returns when the consumer stops it.
+func (c *cat) read(names []string, order chan<- *chunk) {
+	defer close(order)
+	jobs := make(chan *chunk, inFlight)
+	defer close(jobs)
+	for range runtime.GOMAXPROCS(0) {
+		go func() {
+			for k := range jobs {
+				k.decode()
+				close(k.done)
+			}
+		}()
+	}
+	for {
+		for i, name := range names {
+			if !c.readOne(name, c.cli.Follow && i == len(names)-1, jobs, order) {
+				return
+			}
+		}
+		if !c.cli.Loop {
+			return
+		}
+	}
+}
+
+// get returns a chunk to fill, or nil when the consumer has had enough.
+func (c *cat) get() *chunk {
+	var k *chunk
+	select {
+	case k = <-c.free:
+	case <-c.enough:
+		return nil
+	}
+	*k = chunk{data: k.data[:0], words: k.words[:0], bad: k.bad[:0], done: make(chan struct{})}
+	return k
+}
+
+// send hands a chunk on.
+func (c *cat) send(k *chunk, jobs chan<- *chunk, order chan<- *chunk) {
+	jobs <- k
+	order <- k
+}
+
+// readOne reads one source. It returns false when the consumer has had enough.
+func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) bool {
+	in, err := c.open(name, c.cli.From, follow)
+	if err != nil {
+		k := c.get()
+		if k == nil {
+			return false
+		}
+		k.in, k.err = &input{name: name}, err
+		c.send(k, jobs, order)
+		return true
+	}
+	defer in.Close()
+	if in.format == formatStream {
+		k := c.get()
+		if k == nil {
+			return false
+		}
+		k.in, k.opened, k.err = in, true, io.EOF
+		c.send(k, jobs, order)
+		<-c.streamed // the consumer reads it by itself
+		return true
+	}
+	raw := in.format == formatRaw || in.format == formatLCPRaw
+	var rest []byte // an unfinished record
+	long := false   // inside a line that is too long for a chunk
+	offset := in.skipped
+	for first := true; ; first = false {
+		k := c.get()
+		if k == nil {
+			return false
+		}
+		k.in, k.opened = in, first
+		if k.data == nil {
+			k.data = make([]byte, 0, chunkSize)
+		}
+		k.data = append(k.data, rest...)
+		n, err := in.r.Read(k.data[len(k.data):chunkSize])
+		k.data = k.data[:len(k.data)+n]
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%s: %s%w", in.name, packedPrefix(in.packed), err)
+		}
+		k.err = err
+		whole := len(k.data)
+		switch {
+		case raw:
+			whole -= whole % 8
+		case err == nil || !errors.Is(err, io.EOF):
+			whole = bytes.LastIndexByte(k.data, '\n') + 1
+		}
+		rest = append(rest[:0], k.data[whole:]...)
+		if err != nil {
+			if raw {
+				k.odd = append([]byte(nil), rest...)
+			} else if !errors.Is(err, io.EOF) && len(rest) > 0 {
+				// The source broke in the middle of a line; what there is of it is a bad record, not lost.
+				k.data, whole, rest = append(k.data, '\n'), len(k.data)+1, nil
+			}
+		}
+		if !raw && (long || whole == 0 && len(k.data) == chunkSize) {
+			long = k.cutLong(long, &rest)
+			if err != nil && len(rest) > 0 {
+				err, k.err = nil, nil // there is more behind the long line; the end comes again
+			}
+		} else {
+			k.data = k.data[:whole]
+		}
+		offset += uint64(len(k.data) + len(k.odd) + len(k.piece))
+		k.offset = offset
+		c.send(k, jobs, order)
+		if err != nil {
+			return true
+		}
+	}
+}
+
+func packedPrefix(packed string) string {
+	if packed == "" {
+		return ""
+	}
+	return packed + ": "
+}
+
+// cutLong makes of a chunk that begins inside, or is nothing but, a line too long for a chunk: the piece of that line, and leaves
+// what is behind it in rest. It reports whether the line goes on.
+func (k *chunk) cutLong(inside bool, rest *[]byte) bool {
+	i := bytes.IndexByte(k.data, '\n')
+	switch {
+	case i >= 0:
+		k.piece, k.whole = append([]byte(nil), k.data[:i+1]...), true
+		*rest = append((*rest)[:0], k.data[i+1:]...)
+	case k.err != nil:
+		k.piece, k.whole = append([]byte(nil), k.data...), true
+		*rest = nil
+	default:
+		k.piece = append([]byte(nil), k.data...)
+		*rest = nil
+	}
+	k.data = k.data[:0]
+	return !k.whole
+}
+
+// decode turns the data into words.
+func (k *chunk) decode() {
+	if k.in == nil || len(k.data) == 0 {
+		return
+	}
+	switch k.in.format {
+	case formatCSV:
+		k.words, k.bad = hit.DecodeCSV(k.words, k.bad, k.data, false)
+	case formatLCP:
+		k.words, k.bad = hit.DecodeCSV(k.words, k.bad, k.data, true)
+	case formatJSON:
+		k.words, k.bad = hit.DecodeJSON(k.words, k.bad, k.data, false)
+	case formatRaw:
+		for i := 0; i+8 <= len(k.data); i += 8 {
+			k.words = append(k.words, binary.LittleEndian.Uint64(k.data[i:]))
+		}
+	case formatLCPRaw:
+		k.decodeLCP()
+	}
+	k.records = len(k.words) + len(k.bad)
+}
+
+// decodeLCP decodes raw v1 words.
+func (k *chunk) decodeLCP() {
+	for i := 0; i+8 <= len(k.data); i += 8 {
+		if w, ok := hit.FromLCP(binary.LittleEndian.Uint64(k.data[i:])); ok {
+			k.words = append(k.words, w)
+			continue
+		}
+		k.bad = append(k.bad, hit.Bad{Record: i / 8, Line: i / 8, Text: k.data[i : i+8], Class: "no v1 word",
+			Reason: fmt.Sprintf("%016x is no v1 word", binary.LittleEndian.Uint64(k.data[i:]))})
+	}
+}

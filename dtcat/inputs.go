@@ -1,0 +1,352 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+// dataSuffixes are what a folder's data files end in, with or without .gz or .zst behind.
+var dataSuffixes = []string{".txt", ".csv", ".dat", ".raw", ".json", ".jsonl", ".dts"}
+
+// expand replaces folders by their data files, in natural order: data_9 before data_10.
+func expand(sources []string) ([]string, error) {
+	var names []string
+	for _, name := range sources {
+		info, err := os.Stat(name)
+		if name == "-" || strings.HasPrefix(name, "sim:") || err != nil || !info.IsDir() {
+			names = append(names, name) // what does not exist is told when its turn comes
+			continue
+		}
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		var found []string
+		for _, e := range entries {
+			if !e.IsDir() && isData(e.Name()) {
+				found = append(found, filepath.Join(name, e.Name()))
+			}
+		}
+		if len(found) == 0 {
+			return nil, tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, ", ")+", or these and .gz or .zst")
+		}
+		slices.SortFunc(found, natural)
+		names = append(names, found...)
+	}
+	return names, nil
+}
+
+func isData(name string) bool {
+	name = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(name), ".gz"), ".zst")
+	return !strings.HasPrefix(name, ".") && slices.ContainsFunc(dataSuffixes, func(s string) bool { return strings.HasSuffix(name, s) })
+}
+
+// natural compares names with runs of digits as numbers.
+func natural(a, b string) int {
+	x, y := a, b
+	for x != "" && y != "" {
+		if isDigit(x[0]) && isDigit(y[0]) {
+			n, m := digits(x), digits(y)
+			p, q := strings.TrimLeft(x[:n], "0"), strings.TrimLeft(y[:m], "0")
+			if len(p) != len(q) {
+				return len(p) - len(q)
+			}
+			if c := strings.Compare(p, q); c != 0 {
+				return c
+			}
+			x, y = x[n:], y[m:]
+			continue
+		}
+		if x[0] != y[0] {
+			return int(x[0]) - int(y[0])
+		}
+		x, y = x[1:], y[1:]
+	}
+	if len(x) != len(y) {
+		return len(x) - len(y)
+	}
+	return strings.Compare(a, b)
+}
+
+func isDigit(b byte) bool { return b >= '0' && b <= '9' }
+
+func digits(s string) int {
+	n := 0
+	for n < len(s) && isDigit(s[n]) {
+		n++
+	}
+	return n
+}
+
+// format is how the records of an input are to be decoded.
+type format string
+
+const (
+	formatCSV    format = "csv"
+	formatJSON   format = "json"
+	formatRaw    format = "raw"
+	formatLCP    format = "lcp"    // CSV of v1 words
+	formatLCPRaw format = "lcpraw" // v1 words
+	formatStream format = "stream"
+)
+
+// sniffSize is how much of an input is looked at to recognise it.
+const sniffSize = 4096
+
+// An input is one opened source, behind its decompression.
+type input struct {
+	name   string
+	r      *bufio.Reader
+	count  *counter // what was read of the file itself
+	size   int64    // of the file itself; 0: not known
+	close  []func()
+	what   tool.Content
+	format format
+	packed string // "gzip", "zstd", or nothing
+	header bool   // the first line is the header
+
+	simWords uint64 // of a simulated source
+	skipped  uint64 // bytes of it, and of a byte order mark
+}
+
+// counter counts what is read through it.
+type counter struct {
+	r io.Reader
+	n atomic.Int64 // read by the progress line
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// open opens a source and recognises what is in it. from is what --from says.
+func (c *cat) open(name, from string, follow bool) (*input, error) {
+	in := &input{name: name}
+	var file io.Reader
+	if name == "-" {
+		in.name = "standard input"
+		wire.Enlarge(c.env.Stdin)
+		file = c.env.Stdin
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		in.close = append(in.close, func() { f.Close() })
+		info, err := f.Stat()
+		switch {
+		case err != nil:
+			in.Close()
+			return nil, err
+		case info.IsDir():
+			in.Close()
+			return nil, fmt.Errorf("%s: a folder", name)
+		case info.Mode().IsRegular():
+			in.size = info.Size()
+		}
+		file = f
+		if follow {
+			file = &follower{f: f, name: name, c: c}
+		}
+	}
+	in.count = &counter{r: file}
+	in.r = bufio.NewReaderSize(in.count, sniffSize)
+	if err := in.unpack(); err != nil {
+		in.Close()
+		return nil, fmt.Errorf("%s: %w", in.name, err)
+	}
+	if err := in.recognise(from); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
+// Close closes the source.
+func (in *input) Close() {
+	for _, f := range slices.Backward(in.close) {
+		f()
+	}
+}
+
+// peek returns the beginning of what is there. Of a slow input that may be little, but a line at least.
+func (in *input) peek() ([]byte, error) {
+	for n := 1; ; n = min(in.r.Buffered()+1, sniffSize) {
+		head, err := in.r.Peek(n)
+		if all, _ := in.r.Peek(in.r.Buffered()); len(all) > len(head) {
+			head = all
+		}
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, err
+		case err != nil, len(head) >= sniffSize, strings.IndexByte(string(head), '\n') >= 0, wire.IsStream(head), len(head) >= 64 && tool.Sniff(head) == tool.Binary,
+			len(head) >= 4 && (tool.Sniff(head) == tool.Gzip || tool.Sniff(head) == tool.Zstd):
+			return head, nil
+		}
+	}
+}
+
+// unpack puts a decompressor before a source that needs one.
+func (in *input) unpack() error {
+	head, err := in.peek()
+	if err != nil {
+		return err
+	}
+	switch tool.Sniff(head) {
+	case tool.Gzip:
+		z, err := gzip.NewReader(in.r)
+		if err != nil {
+			return fmt.Errorf("gzip: %w", err)
+		}
+		in.packed = "gzip"
+		in.r = bufio.NewReaderSize(z, sniffSize)
+	case tool.Zstd:
+		z, err := zstd.NewReader(in.r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(16<<20))
+		if err != nil {
+			return fmt.Errorf("zstd: %w", err)
+		}
+		in.close = append(in.close, z.Close)
+		in.packed = "zstd"
+		in.r = bufio.NewReaderSize(z, sniffSize)
+	}
+	return nil
+}
+
+// recognise decides the format, by content and by what --from says.
+func (in *input) recognise(from string) error {
+	head, err := in.peek()
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", in.name, in.packed, err)
+	}
+	in.what = tool.Sniff(head)
+	switch {
+	case in.what == tool.Stream:
+		in.format = formatStream
+	case from == "lcp" && in.what == tool.Binary:
+		in.format = formatLCPRaw
+	case from == "lcp":
+		in.format = formatLCP
+	case from != "auto":
+		in.format = format(from)
+	case in.what == tool.CSV, in.what == tool.Empty:
+		in.format = formatCSV
+	case in.what == tool.JSON:
+		in.format = formatJSON
+	case in.what == tool.Binary && plausible(head):
+		in.format = formatRaw
+	case in.what == tool.Results:
+		return tool.Hint(fmt.Errorf("%s: these are result lines, not words", in.name), "dthist --merge reads them")
+	default:
+		return tool.Hint(fmt.Errorf("%s: %s that is no words, as far as can be seen", in.name, in.what), "--from csv, json, raw or lcp if it is")
+	}
+	if in.format == formatCSV || in.format == formatLCP {
+		return in.skipHeader(head)
+	}
+	return nil
+}
+
+// skipHeader takes a byte order mark and the header from the beginning of a text.
+func (in *input) skipHeader(head []byte) error {
+	const bom = "\xef\xbb\xbf"
+	if strings.HasPrefix(string(head), bom) {
+		if _, err := in.r.Discard(len(bom)); err != nil {
+			return err
+		}
+		in.skipped += uint64(len(bom))
+		head = head[len(bom):]
+	}
+	line, _, whole := strings.Cut(string(head), "\n")
+	if !hit.IsHeader([]byte(line)) {
+		return nil
+	}
+	in.header = true
+	n := len(line)
+	if whole {
+		n++
+	}
+	in.skipped += uint64(n)
+	_, err := in.r.Discard(n)
+	return err
+}
+
+// plausible reports whether binary data may be raw v2 words: nearly all of the first are hits with possible counts, or
+// ancillary.
+func plausible(head []byte) bool {
+	n, good := 0, 0
+	for ; len(head) >= 8 && n < 256; head = head[8:] {
+		w := uint64(0)
+		for i := range 8 {
+			w |= uint64(head[i]) << (8 * i)
+		}
+		n++
+		if h := hit.Head(w); h <= 5 && (!hit.IsHit(w) || hit.BX(w) < hit.BXPerOrbit && hit.FPGA(w) < 2) {
+			good++
+		}
+	}
+	return n > 0 && good*10 >= n*9
+}
+
+// A follower reads a file that grows, or is replaced by another of the same name, without end. It polls, because changes on a
+// network mount raise no event.
+type follower struct {
+	f    *os.File
+	name string
+	c    *cat
+	at   int64
+}
+
+const followPoll = 100 * time.Millisecond
+
+func (r *follower) Read(p []byte) (int, error) {
+	for {
+		n, err := r.f.Read(p)
+		r.at += int64(n)
+		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		select {
+		case <-r.c.stopped:
+			return 0, io.EOF
+		case <-time.After(followPoll):
+		}
+		now, err := os.Stat(r.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it may come back
+		}
+		if err != nil {
+			return 0, err
+		}
+		old, err := r.f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		if os.SameFile(old, now) && now.Size() >= r.at {
+			continue
+		}
+		f, err := os.Open(r.name)
+		if err != nil {
+			continue
+		}
+		r.c.env.Say("%s: the file was replaced; reading the new one", r.name)
+		r.f.Close()
+		r.f, r.at = f, 0
+	}
+}

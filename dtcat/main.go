@@ -1,0 +1,534 @@
+// Dtcat reads TDC words from anywhere and writes them as a hit stream, or turns a stream, or any input, back into text.
+//
+//	dtcat [SOURCE…] | dtfilter | dtchamber | dthist
+//
+// A SOURCE is a file, a folder (its data files in natural order), - (standard input, also without a SOURCE), or sim: (simulated
+// cosmic data). What is in it is recognised by content: CSV with or without header, JSON lines, raw 64-bit words, streams, and
+// gzip or zstd around any of them. All sources together are one run, in one lane, in order. --from lcp reads the v1 course
+// files, text or raw.
+//
+// A record that is no word is told (the first of each source), counted, kept with --rejects, and does not stop the stream unless
+// --strict. A source that can't be read is told, and the next one is read; the exit status is 1 then.
+//
+// The order of the words, and with it the epochs, horizon and late words, is decided here: see internal/wire/FORMAT.md.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+const examples = `  dtcat run/*.txt | dtfilter | dtchamber | dthist
+  dtcat 'sim:?seed=7&hits=2000000' | dtfilter | dthist --window all
+  dtcat --from lcp run591.dat.gz --speed 1 --max-gap 2s | dtfilter 'HEAD == 2' | dtchamber --map lcp | dthist
+  dtcat 'sim:?hits=1000' | dtfilter | dtcat --to csv --columns +CHAMBER,LAYER,WIRE,T_NS
+`
+
+type flags struct {
+	Sources     []string      `arg:"" optional:"" name:"source" env:"-" help:"Files, folders, - or sim: (settings: dtcat --sim-settings)."`
+	From        string        `default:"auto" enum:"auto,csv,json,raw,lcp" help:"What the sources are: auto, csv, json, raw, lcp (v1, text or raw)."`
+	To          string        `default:"stream" enum:"stream,csv,json,raw" help:"What to write: stream, csv, json, raw."`
+	Header      string        `default:"auto" enum:"auto,yes,no" help:"Header of --to csv: auto (as the source had), yes, no."`
+	Columns     string        `help:"More columns for --to csv: +CHAMBER,LAYER,WIRE,T_NS, or some of them."`
+	Limit       uint64        `help:"Stop after so many records."`
+	Loop        bool          `help:"Begin again at the end of the sources, for ever."`
+	Follow      bool          `short:"f" help:"At its end, wait for the last file to grow or to be replaced."`
+	Rate        float64       `help:"Words a second. Default: as fast as possible; an endless sim: in real time."`
+	Speed       float64       `help:"Play at so many times the detector's time."`
+	MaxGap      time.Duration `help:"With --speed: shorten longer gaps in the data to this."`
+	Lateness    int64         `default:"${lateness}" help:"Orbits to wait for a slow FPGA before its hits are late."`
+	Run         string        `env:"-" help:"Name of the run. Default: a random one."`
+	Rejects     string        `help:"Keep the records that are no word in this file, as they were."`
+	Strict      bool          `help:"Stop at the first record that is no word."`
+	PrintFormat bool          `env:"-" help:"Say what each source is, and exit."`
+	SimSettings bool          `env:"-" help:"List the settings of sim:, and exit."`
+	Progress    string        `default:"auto" enum:"auto,yes,no" help:"Progress line on standard error: auto (on a terminal), yes, no."`
+}
+
+func main() { tool.Main("dtcat", run) }
+
+// cat is one run of the program.
+type cat struct {
+	env *tool.Env
+	cli flags
+
+	free     chan *chunk
+	enough   chan struct{} // closed when the consumer wants no more
+	stopped  chan struct{} // closed by ^C or SIGTERM
+	streamed chan struct{} // the consumer has read a stream to its end
+
+	out      sink
+	w        *wire.Writer // of out, when that is a stream
+	rejects  *os.File
+	pace     *pacer
+	progress *progress
+
+	records uint64 // handed to out
+	told    int    // bad records of this input that were told
+	failed  bool   // something could not be read
+	lines   int    // of this input, before the chunk
+	marked  time.Time
+}
+
+// Bad records that are told one by one, of each source.
+const tellAtMost = 10
+
+func run(env *tool.Env) error {
+	c := &cat{env: env}
+	err := env.Parse(&c.cli, "Reads TDC words from files, folders, standard input or a simulated source, as a hit stream.", examples, "lateness", fmt.Sprint(wire.DefaultLateness))
+	switch {
+	case err != nil:
+		return err
+	case c.cli.SimSettings:
+		_, err := io.WriteString(env.Stdout, simUsage)
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	names, err := expand(c.cli.Sources)
+	if err != nil {
+		return err
+	}
+	if c.cli.PrintFormat {
+		return c.printFormats(names)
+	}
+	env.Source()
+	if c.cli.To == "stream" {
+		if c.w, err = env.BinaryOut("dtcat FILE | dtfilter, or --to csv"); err != nil {
+			return err
+		}
+	} else {
+		wire.Enlarge(env.Stdout)
+	}
+	if c.cli.Rejects != "" {
+		if c.rejects, err = os.Create(c.cli.Rejects); err != nil {
+			return err
+		}
+		defer c.rejects.Close()
+	}
+	return c.consume(names)
+}
+
+// check looks for flags that make no sense, and fills in what depends on others.
+func (c *cat) check() error {
+	cli := &c.cli
+	if len(cli.Sources) == 0 {
+		if tool.IsTerminal(c.env.Stdin) {
+			return tool.Hint(&tool.UsageError{Msg: "no source, and nothing is piped in"}, "dtcat FILE, or dtcat sim:")
+		}
+		cli.Sources = []string{"-"}
+	}
+	sims := 0
+	for _, s := range cli.Sources {
+		if strings.HasPrefix(s, "sim:") {
+			sims++
+		}
+	}
+	switch {
+	case sims > 0 && len(cli.Sources) > 1:
+		return &tool.UsageError{Msg: "sim: is a run by itself, with no other source beside it"}
+	case cli.Lateness < 0 || cli.Lateness > hit.MaxOrbit:
+		return &tool.UsageError{Msg: fmt.Sprintf("--lateness %d: 0 to %d orbits are possible", cli.Lateness, int64(hit.MaxOrbit))}
+	case cli.Rate < 0 || cli.Speed < 0 || cli.MaxGap < 0:
+		return &tool.UsageError{Msg: "--rate, --speed and --max-gap are not negative"}
+	case cli.Rate > 0 && cli.Speed > 0:
+		return &tool.UsageError{Msg: "--rate and --speed exclude each other"}
+	case cli.MaxGap > 0 && cli.Speed == 0:
+		return &tool.UsageError{Msg: "--max-gap needs --speed"}
+	case cli.Columns != "" && cli.To != "csv":
+		return &tool.UsageError{Msg: "--columns needs --to csv"}
+	case cli.Run != "":
+		if err := wire.CheckRun(cli.Run); err != nil {
+			return &tool.UsageError{Msg: "--run: " + err.Error()}
+		}
+	}
+	return nil
+}
+
+// printFormats says what each source is.
+func (c *cat) printFormats(names []string) error {
+	for _, name := range names {
+		if strings.HasPrefix(name, "sim:") {
+			cfg, err := parseSim(strings.TrimPrefix(name, "sim:"))
+			if err != nil {
+				return &tool.UsageError{Msg: err.Error()}
+			}
+			fmt.Fprintf(c.env.Stdout, "%s\tsimulated\n", cfg)
+			continue
+		}
+		in, err := c.open(name, c.cli.From, false)
+		if err != nil {
+			c.env.Say("%v", err)
+			c.failed = true
+			continue
+		}
+		what := string(in.format)
+		if in.header {
+			what += " with header"
+		}
+		if in.packed != "" {
+			what += " in " + in.packed
+		}
+		fmt.Fprintf(c.env.Stdout, "%s\t%s\n", in.name, what)
+		in.Close()
+	}
+	if c.failed {
+		return tool.ErrTold
+	}
+	return nil
+}
+
+// consume takes the chunks in order to the output. It owns the output, the ledger of what went wrong, pace and progress.
+func (c *cat) consume(names []string) error {
+	c.free = make(chan *chunk, inFlight)
+	for range inFlight {
+		c.free <- new(chunk)
+	}
+	c.enough, c.stopped, c.streamed = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	c.env.OnStop(func() { close(c.stopped) })
+	order := make(chan *chunk, inFlight)
+	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
+	c.progress = newProgress(c.env, c.cli.Progress, len(names))
+	if spec, ok := strings.CutPrefix(names[0], "sim:"); ok {
+		cfg, err := parseSim(spec)
+		if err != nil {
+			return &tool.UsageError{Msg: err.Error()}
+		}
+		if c.cli.Rate == 0 && c.cli.Speed == 0 && cfg.endless() && c.cli.Limit == 0 {
+			c.pace = newPacer(0, 1, 0, c.stopped)
+		}
+		go c.simulate(cfg, order)
+	} else {
+		go c.read(names, order)
+	}
+	end, err := c.pump(order)
+	close(c.enough)
+	c.progress.done()
+	if err != nil {
+		return err
+	}
+	if err := c.finish(end); err != nil {
+		return err
+	}
+	if c.failed {
+		return tool.ErrTold
+	}
+	return nil
+}
+
+// ending says why the words end.
+type ending int
+
+const (
+	exhausted ending = iota
+	limited
+	interrupted
+	strict
+)
+
+// pump is the loop of consume.
+func (c *cat) pump(order <-chan *chunk) (ending, error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	c.marked = time.Now()
+	for {
+		var k *chunk
+		var ok bool
+		select {
+		case k, ok = <-order:
+		default:
+			// Nothing is there, so what has come must go out before waiting.
+			if err := c.flush(); err != nil {
+				return 0, err
+			}
+			select {
+			case k, ok = <-order:
+			case <-c.stopped:
+				return interrupted, nil
+			case <-tick.C:
+				if err := c.mark(); err != nil {
+					return 0, err
+				}
+				continue
+			}
+		}
+		if !ok {
+			return exhausted, nil
+		}
+		select {
+		case <-k.done:
+		case <-c.stopped:
+			return interrupted, nil
+		}
+		end, err := c.take(k)
+		if err != nil || end != exhausted {
+			return end, err
+		}
+		c.free <- k
+		select {
+		case <-c.stopped:
+			return interrupted, nil
+		default:
+		}
+		if time.Since(c.marked) > time.Second {
+			if err := c.mark(); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// take hands one chunk to the output.
+func (c *cat) take(k *chunk) (ending, error) {
+	if k.opened {
+		c.told, c.lines = 0, 0
+		if k.in.header {
+			c.lines = 1
+		}
+		c.progress.input(k.in)
+		if k.in.format == formatStream {
+			return c.stream(k)
+		}
+		if err := c.openOut(k.in); err != nil {
+			return 0, err
+		}
+	}
+	if end, err := c.bads(k); err != nil || end != exhausted {
+		return end, err
+	}
+	if len(k.words) > 0 || len(k.bad) > 0 {
+		if end, err := c.words(k.words, k.bad); err != nil || end != exhausted {
+			return end, err
+		}
+		c.lines += k.records
+	}
+	if c.out != nil {
+		c.out.at(k.in.name, k.offset)
+	}
+	switch {
+	case k.err == nil:
+		return exhausted, nil
+	case !errors.Is(k.err, io.EOF):
+		c.env.Say("%v", k.err)
+		c.failed = true
+	}
+	if c.told > tellAtMost {
+		c.env.Say("%s: %d records are no words in all", k.in.name, c.told)
+	}
+	c.progress.inputDone()
+	return exhausted, c.hintLCP(k.in)
+}
+
+// hintLCP warns of a source that has words, but no hit.
+func (c *cat) hintLCP(in *input) error {
+	if s, ok := c.out.(*streamSink); ok && s.words > 0 && s.hits == 0 && !s.hinted {
+		s.hinted = true
+		c.env.Say("%s: %d words, but none with HEAD 2, a hit (hint: a v1 file wants --from lcp)", in.name, s.words)
+	}
+	return nil
+}
+
+// bads tells of the records of a chunk that are no words, and keeps them.
+func (c *cat) bads(k *chunk) (ending, error) {
+	raw := k.in != nil && (k.in.format == formatRaw || k.in.format == formatLCPRaw)
+	for i := range k.bad {
+		b := &k.bad[i]
+		place := fmt.Sprintf("%s:%d", k.in.name, c.lines+b.Line+1)
+		if raw {
+			place = fmt.Sprintf("%s: word %d", k.in.name, c.lines+b.Line)
+		}
+		if end, err := c.reject(place, b.Reason, b.Text, !raw); err != nil || end != exhausted {
+			return end, err
+		}
+	}
+	if len(k.odd) > 0 {
+		k.bad = append(k.bad, hit.Bad{Record: k.records, Class: "cut word"})
+		k.records++
+		return c.reject(fmt.Sprintf("%s: word %d", k.in.name, c.lines+k.records-1), fmt.Sprintf("%d bytes left over, a word has 8", len(k.odd)), k.odd, false)
+	}
+	if len(k.piece) > 0 {
+		if c.rejects != nil {
+			if _, err := c.rejects.Write(k.piece); err != nil {
+				return 0, err
+			}
+		}
+		if k.whole {
+			k.bad = append(k.bad, hit.Bad{Record: k.records, Class: hit.BadLength})
+			k.records++
+			return c.reject(fmt.Sprintf("%s:%d", k.in.name, c.lines+k.records), fmt.Sprintf("a line of more than %d bytes", chunkSize), nil, false)
+		}
+	}
+	return exhausted, nil
+}
+
+// reject tells of one record that is no word, and keeps it.
+func (c *cat) reject(place, reason string, text []byte, line bool) (ending, error) {
+	if c.told++; c.told <= tellAtMost {
+		c.env.Say("%s: %s", place, reason)
+	} else if c.told == tellAtMost+1 {
+		c.env.Say("%s: %s; further ones of this source are only counted", place, reason)
+	}
+	c.progress.rejects++
+	if c.rejects != nil && text != nil {
+		if line {
+			text = append(append([]byte(nil), text...), '\n')
+		}
+		if _, err := c.rejects.Write(text); err != nil {
+			return 0, err
+		}
+	}
+	if c.cli.Strict {
+		c.failed = true
+		return strict, nil
+	}
+	return exhausted, nil
+}
+
+// words hands words to the output, at the pace that is asked for and up to the limit.
+func (c *cat) words(words []uint64, bad []hit.Bad) (ending, error) {
+	var none []wire.Bad
+	for i := range bad {
+		none = append(none, wire.Bad{Record: bad[i].Record, Reason: bad[i].Class})
+	}
+	end := exhausted
+	if limit := c.cli.Limit; limit > 0 && c.records+uint64(len(words)+len(none)) >= limit {
+		words, none = cutBatch(words, none, int(limit-c.records))
+		end = limited
+	}
+	for len(words)+len(none) > 0 {
+		n, err := c.pace.due(words, c.flushAndMark)
+		if err != nil {
+			return 0, err
+		}
+		if n < 0 {
+			return interrupted, nil
+		}
+		now, nowBad := words, none
+		if n < len(words) {
+			now, nowBad = cutBatch(words, none, recordsOf(none, n))
+		}
+		if err := c.out.add(now, nowBad); err != nil {
+			return 0, err
+		}
+		taken := len(now) + len(nowBad)
+		c.records += uint64(taken)
+		c.progress.add(c.records)
+		words, none = words[len(now):], none[len(nowBad):]
+		for i := range none {
+			none[i].Record -= taken
+		}
+	}
+	return end, nil
+}
+
+// recordsOf returns how many records of a batch the first n words make, with the bad ones between them.
+func recordsOf(bad []wire.Bad, n int) int {
+	for _, b := range bad {
+		if b.Record >= n {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// cutBatch returns the first n records of a batch.
+func cutBatch(words []uint64, bad []wire.Bad, n int) ([]uint64, []wire.Bad) {
+	k := 0
+	for k < len(bad) && bad[k].Record < n {
+		k++
+	}
+	return words[:min(n-k, len(words))], bad[:k]
+}
+
+func (c *cat) flush() error {
+	if c.out == nil {
+		return nil
+	}
+	return c.out.flush()
+}
+
+func (c *cat) mark() error {
+	c.marked = time.Now()
+	if c.out == nil {
+		return nil
+	}
+	return c.out.mark()
+}
+
+// flushAndMark is for a pause.
+func (c *cat) flushAndMark() error {
+	if time.Since(c.marked) > time.Second {
+		if err := c.mark(); err != nil {
+			return err
+		}
+	}
+	return c.flush()
+}
+
+// finish writes the end.
+func (c *cat) finish(end ending) error {
+	if c.out == nil {
+		if c.w == nil || end == exhausted && !c.failed {
+			return nil // streams only, which have their own ends
+		}
+		// Nothing came. An empty lane that is not exhausted tells the stages behind.
+		if err := c.openOut(&input{}); err != nil {
+			return err
+		}
+	}
+	var why string
+	switch {
+	case end == limited:
+		why = "--limit"
+	case end == interrupted:
+		why = "stopped by a signal"
+	case end == strict:
+		why = "--strict, and a record is no word"
+	case c.failed:
+		why = "a source could not be read"
+	}
+	return c.out.end(why, end == interrupted)
+}
+
+// simulate sends the words of a simulated run as chunks.
+func (c *cat) simulate(cfg *simConfig, order chan<- *chunk) {
+	defer close(order)
+	in := &input{name: cfg.String(), format: formatRaw}
+	s := newSim(cfg)
+	size := 16384
+	if c.pace.active() {
+		size = 256 // enough to see which word is odd
+	}
+	for first := true; ; first = false {
+		k := c.get()
+		if k == nil {
+			return
+		}
+		if cap(k.words) < size {
+			k.words = make([]uint64, size)
+		}
+		k.words = k.words[:size]
+		n := s.next(k.words)
+		k.in, k.words, k.records, k.opened = in, k.words[:n], n, first
+		in.simWords += uint64(n)
+		k.offset = in.simWords
+		if n == 0 {
+			k.err = io.EOF
+		}
+		close(k.done)
+		order <- k
+		if n == 0 {
+			return
+		}
+	}
+}

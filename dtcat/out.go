@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+// A sink is what the records go to: a stream, or text.
+type sink interface {
+	add(words []uint64, bad []wire.Bad) error
+	at(name string, offset uint64) // all records so far came from before this place
+	mark() error
+	flush() error
+	end(why string, interrupted bool) error // why: empty when the sources are exhausted
+}
+
+// openOut opens the output when the first input is known.
+func (c *cat) openOut(in *input) error {
+	switch {
+	case c.out != nil:
+		return nil
+	case c.w == nil:
+		text, err := c.newTextSink(in.form())
+		if err != nil {
+			return err
+		}
+		c.out = text
+		return nil
+	}
+	name := c.cli.Run
+	if name == "" {
+		name = strings.ToLower(rand.Text()[:16])
+	}
+	src, err := wire.NewSource(c.w, wire.Lane{Run: name, K: 1, N: 1, Form: in.form()}, c.env.Name, c.cli.Lateness)
+	if err != nil {
+		return err
+	}
+	c.out = &streamSink{src: src}
+	return nil
+}
+
+// form is what the stream says of its source, so that it can be turned back.
+func (in *input) form() string {
+	switch {
+	case in.simWords > 0:
+		return wire.FormSim
+	case in.format == formatCSV && in.header:
+		return wire.FormHeader
+	case in.format == formatCSV:
+		return wire.FormCSV
+	case in.format == formatJSON:
+		return wire.FormJSON
+	case in.format == formatRaw:
+		return wire.FormRaw
+	case in.format == formatLCP, in.format == formatLCPRaw:
+		return wire.FormLCP
+	}
+	return ""
+}
+
+// A streamSink writes a stream.
+type streamSink struct {
+	src         *wire.Source
+	words, hits int // hits: counted up to the first only
+	hinted      bool
+}
+
+func (s *streamSink) add(words []uint64, bad []wire.Bad) error {
+	s.words += len(words)
+	if s.hits == 0 && slices.ContainsFunc(words, hit.IsHit) {
+		s.hits = 1
+	}
+	return s.src.Add(words, bad)
+}
+
+func (s *streamSink) at(name string, offset uint64) { s.src.At(name, "", wire.NoPartition, offset) }
+func (s *streamSink) mark() error                   { return errors.Join(s.src.Mark(time.Now()), s.src.Flush()) }
+func (s *streamSink) flush() error                  { return s.src.Flush() }
+
+func (s *streamSink) end(why string, interrupted bool) error {
+	return s.src.End(wire.End{Stopped: why != "", Why: why}, interrupted)
+}
+
+// A textSink writes words as text, or raw.
+type textSink struct {
+	w      *bufio.Writer
+	to     string
+	buf    []byte
+	header bool // to be written before the first row
+
+	columns  []string // more columns of CSV
+	m        *hit.Map
+	chambers []uint8 // of the words of the next add, if their stream tells; else m does
+}
+
+// The columns that --columns can add.
+var moreColumns = []string{"CHAMBER", "LAYER", "WIRE", "T_NS"}
+
+func (c *cat) newTextSink(form string) (*textSink, error) {
+	s := &textSink{w: bufio.NewWriterSize(c.env.Stdout, 256<<10), to: c.cli.To, m: hit.DefaultMap()}
+	s.header = s.to == "csv" && (c.cli.Header == "yes" || c.cli.Header == "auto" && form != wire.FormCSV)
+	if c.cli.Columns != "" {
+		for _, name := range strings.Split(strings.TrimPrefix(c.cli.Columns, "+"), ",") {
+			if !slices.Contains(moreColumns, name) {
+				return nil, &tool.UsageError{Msg: fmt.Sprintf("--columns: there is no column %q; possible are +%s", name, strings.Join(moreColumns, ","))}
+			}
+			s.columns = append(s.columns, name)
+		}
+	}
+	return s, nil
+}
+
+func (s *textSink) add(words []uint64, _ []wire.Bad) error {
+	if s.header {
+		s.header = false
+		line := hit.Header
+		for _, name := range s.columns {
+			line += "," + name
+		}
+		if _, err := s.w.WriteString(line + "\n"); err != nil {
+			return err
+		}
+	}
+	const batch = 2048 // words that are made text at a time
+	for i := 0; i < len(words); i += batch {
+		part := words[i:min(i+batch, len(words))]
+		b := s.buf[:0]
+		switch {
+		case s.to == "csv" && len(s.columns) > 0:
+			for k, w := range part {
+				b = hit.AppendCSV(b, w)
+				b = s.appendColumns(b[:len(b)-1], w, i+k)
+			}
+		case s.to == "csv":
+			for _, w := range part {
+				b = hit.AppendCSV(b, w)
+			}
+		case s.to == "json":
+			for _, w := range part {
+				b = hit.AppendJSON(b, w)
+			}
+		default:
+			for _, w := range part {
+				b = append(b, byte(w), byte(w>>8), byte(w>>16), byte(w>>24), byte(w>>32), byte(w>>40), byte(w>>48), byte(w>>56))
+			}
+		}
+		s.buf = b
+		if _, err := s.w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendColumns appends the columns of the i-th word of the batch. Words in no chamber have no layer and wire, ancillary words no time.
+func (s *textSink) appendColumns(b []byte, w uint64, i int) []byte {
+	code := s.m.Of(w)
+	if s.chambers != nil {
+		code = s.chambers[i]
+	}
+	inChamber := code != hit.NoChamber && code != hit.Scintillator
+	for _, name := range s.columns {
+		b = append(b, ',')
+		switch {
+		case name == "CHAMBER":
+			b = strconv.AppendInt(b, int64(code), 10)
+		case name == "LAYER" && inChamber:
+			b = strconv.AppendInt(b, int64(s.m.Layer(hit.Channel(w))), 10)
+		case name == "WIRE" && inChamber:
+			b = strconv.AppendInt(b, int64(hit.Wire(hit.Channel(w))), 10)
+		case name == "T_NS" && hit.IsHit(w):
+			b = hit.AppendNS(b, hit.Ticks(w)*hit.DriftPerTick)
+		}
+	}
+	return append(b, '\n')
+}
+
+func (s *textSink) at(string, uint64) {}
+func (s *textSink) mark() error       { return nil }
+func (s *textSink) flush() error      { return s.w.Flush() }
+
+func (s *textSink) end(string, bool) error {
+	if s.header {
+		if err := s.add(nil, nil); err != nil {
+			return err
+		}
+	}
+	return s.w.Flush()
+}
+
+// stream takes a source that is a stream already: its frames go on as they are, or as text.
+func (c *cat) stream(k *chunk) (ending, error) {
+	defer func() { c.streamed <- struct{}{} }()
+	if c.w != nil && c.out != nil {
+		c.env.Say("%s: a stream, after sources with words; they can't be one run (hint: dtcat it by itself)", k.in.name)
+		c.failed = true
+		return exhausted, nil
+	}
+	if c.w != nil && (c.cli.Limit > 0 || c.pace.active()) {
+		return 0, &tool.UsageError{Msg: k.in.name + ": --limit, --rate and --speed are for words, and this is a stream already"}
+	}
+	src := wire.NewReader(k.in.r)
+	if k.in.name == "standard input" && k.in.packed == "" {
+		in := wire.NewInput(c.env.Stdin, c.env.StopFD())
+		src.OnWait = func() error {
+			return in.Await(func() (time.Duration, error) {
+				if c.w != nil {
+					return 0, c.w.Flush()
+				}
+				return 0, c.flush()
+			})
+		}
+	}
+	tell := func(err error) { c.env.Say("%s: %v", k.in.name, err) }
+	var err error
+	if c.w != nil {
+		err = wire.Copy(c.w, src, tell, func(f *wire.Frame) error { return c.w.Pass(f) })
+	} else {
+		err = c.streamToText(src, tell)
+	}
+	var cut *wire.CutError
+	var format *wire.FormatError
+	switch {
+	case errors.As(err, &cut):
+		c.failed = true
+	case errors.As(err, &format):
+		c.env.Say("%s: %v", k.in.name, err)
+		c.failed = true
+	case errors.Is(err, errLimit):
+		return limited, nil
+	case errors.Is(err, wire.ErrStopped):
+		return interrupted, nil
+	case err != nil:
+		return 0, err
+	}
+	return exhausted, nil
+}
+
+var errLimit = errors.New("limit")
+
+// streamToText writes the words of a stream as text.
+func (c *cat) streamToText(src *wire.Reader, tell func(error)) error {
+	cuts := 0
+	for {
+		f, err := src.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if cuts > 0 {
+				return &wire.CutError{Lanes: cuts}
+			}
+			return nil
+		case err != nil:
+			return err
+		}
+		switch f.Kind {
+		case wire.KindCut:
+			cuts++
+			tell(fmt.Errorf("%s was cut at record %d: no end frame", f.Lane.ID(), f.Next))
+		case wire.KindLane:
+			if c.out == nil {
+				text, err := c.newTextSink(f.Lane.Form)
+				if err != nil {
+					return err
+				}
+				c.out = text
+			}
+		case wire.KindMap:
+			m, err := hit.ParseMap(f.Payload())
+			if err != nil {
+				return err
+			}
+			c.out.(*textSink).m = m
+		case wire.KindWords, wire.KindLate:
+			c.out.(*textSink).chambers = f.Chambers
+			end, err := c.words(f.Words, nil)
+			switch {
+			case err != nil:
+				return err
+			case end == limited:
+				return errLimit
+			case end == interrupted:
+				return wire.ErrStopped
+			}
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package hist
+
+import (
+	"cmp"
+	"slices"
+)
+
+// A Merger puts the windows of the n lanes of one run together, and hands out each when all lanes have passed it, in order.
+type Merger struct {
+	// Emit receives each window.
+	Emit func(Window) error
+
+	run     string
+	lanes   []mergeLane // lane k at k−1
+	windows []Window    // not complete yet, ascending
+	rest    Ledger      // of lanes, behind their last window
+}
+
+type mergeLane struct {
+	passed key // every window below has been passed
+	ended  bool
+	holes  [][2]key // windows from, up to: hits may be missing
+}
+
+// A key orders the windows of a run.
+type key struct {
+	epoch  uint32
+	number int64
+}
+
+func (a key) compare(b key) int {
+	return cmp.Or(cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.number, b.number))
+}
+
+// end is behind every window.
+var end = key{epoch: 1<<32 - 1, number: 1<<63 - 1}
+
+// NewMerger returns a Merger for a run of n lanes.
+func NewMerger(run string, n int) *Merger {
+	return &Merger{run: run, lanes: make([]mergeLane, n)}
+}
+
+// Add takes a window of one lane.
+func (m *Merger) Add(w Window) error {
+	k := key{w.Epoch, w.Number}
+	i, found := slices.BinarySearchFunc(m.windows, k, func(w Window, k key) int { return key{w.Epoch, w.Number}.compare(k) })
+	if !found {
+		m.windows = slices.Insert(m.windows, i, w)
+		return nil
+	}
+	have := &m.windows[i]
+	have.Complete = have.Complete && w.Complete
+	return have.Counts.Add(w.Counts)
+}
+
+// Pass says that lane k, from 1, has passed every window below (epoch, number); where it was not complete since the last Pass, hits of those may be missing.
+func (m *Merger) Pass(k int, epoch uint32, number int64, complete bool) error {
+	l := &m.lanes[k-1]
+	to := key{epoch, number}
+	if to.compare(l.passed) <= 0 {
+		return nil
+	}
+	if !complete {
+		l.holes = append(l.holes, [2]key{l.passed, to})
+	}
+	l.passed = to
+	return m.emit()
+}
+
+// End says that lane k has ended, exhausted, and what its ledger has left.
+func (m *Merger) End(k int, rest Ledger, complete bool) error {
+	m.rest.add(&rest)
+	m.lanes[k-1].ended = true
+	return m.Pass(k, end.epoch, end.number, complete)
+}
+
+// Rest takes what a lane's ledger has left that ends without being exhausted.
+func (m *Merger) Rest(rest Ledger) { m.rest.add(&rest) }
+
+// Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
+func (m *Merger) Flush() (Ledger, error) {
+	for len(m.windows) > 0 {
+		if err := m.first(); err != nil {
+			return Ledger{}, err
+		}
+	}
+	rest := m.rest
+	m.rest = Ledger{}
+	return rest, nil
+}
+
+// emit hands out the windows that all lanes have passed.
+func (m *Merger) emit() error {
+	least := end
+	for i := range m.lanes {
+		if l := &m.lanes[i]; l.passed.compare(least) < 0 {
+			least = l.passed
+		}
+	}
+	for len(m.windows) > 0 && (key{m.windows[0].Epoch, m.windows[0].Number}).compare(least) < 0 {
+		if err := m.first(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// first hands out the first window.
+func (m *Merger) first() error {
+	w := m.windows[0]
+	m.windows = slices.Delete(m.windows, 0, 1)
+	k := key{w.Epoch, w.Number}
+	for i := range m.lanes {
+		l := &m.lanes[i]
+		if l.passed.compare(k) <= 0 {
+			w.Complete = false
+		}
+		l.holes = slices.DeleteFunc(l.holes, func(h [2]key) bool {
+			if h[0].compare(k) <= 0 && h[1].compare(k) > 0 {
+				w.Complete = false
+			}
+			return h[1].compare(k) <= 0
+		})
+	}
+	w.Counts.Ledger.add(&m.rest)
+	m.rest = Ledger{}
+	return m.Emit(w)
+}

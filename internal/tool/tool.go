@@ -1,0 +1,244 @@
+// Package tool is what the programs share at their edge: flags and help, one voice for messages, exit codes, signals, and the checks of
+// what stands at the ends of the pipe.
+package tool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+
+	"dt/internal/wire"
+)
+
+// Version is what --version prints; the Makefile sets it.
+var Version = "dev"
+
+// Exit codes of all programs.
+const (
+	ExitOK     = 0
+	ExitFailed = 1 // failed, or the input was cut or could not all be read
+	ExitUsage  = 2
+)
+
+// An Env is a program's surroundings.
+type Env struct {
+	Name   string
+	Args   []string
+	Stdin  *os.File
+	Stdout *os.File
+	Stderr io.Writer
+
+	mu     sync.Mutex // of Stderr and onStop
+	stop   *os.File   // becomes readable when the program is asked to stop
+	onStop []func()
+}
+
+// A UsageError is a wrong flag or argument.
+type UsageError struct{ Msg string }
+
+func (e *UsageError) Error() string { return e.Msg }
+
+// Hint adds what to do about it to an error.
+func Hint(err error, hint string) error { return &hinted{err, hint} }
+
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() + " (hint: " + e.hint + ")" }
+func (e *hinted) Unwrap() error { return e.err }
+
+// ErrTold is for a program that has said everything already and only has to exit 1.
+var ErrTold = errors.New("failed")
+
+// errDone is for flags such as --help, which have done all there is.
+var errDone = errors.New("done")
+
+// Main runs a program and ends the process.
+func Main(name string, run func(*Env) error) {
+	env := &Env{Name: name, Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	os.Exit(env.Run(run))
+}
+
+// Run runs a program and returns its exit code.
+func (e *Env) Run(run func(*Env) error) int {
+	err := run(e)
+	var usage *UsageError
+	switch {
+	case err == nil, errors.Is(err, errDone):
+		return ExitOK
+	case errors.As(err, &usage):
+		e.Say("%v (hint: %s -h)", err, e.Name)
+		return ExitUsage
+	case errors.Is(err, ErrTold):
+	default:
+		e.Say("%v", err)
+	}
+	return ExitFailed
+}
+
+// Say prints one message, with the program's name before it, to standard error.
+func (e *Env) Say(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fmt.Fprintf(e.Stderr, "%s: %s\n", e.Name, fmt.Sprintf(format, args...))
+}
+
+// common are the flags of every program.
+type common struct {
+	Version versionFlag `help:"Print the version." env:"-"`
+}
+
+type versionFlag bool
+
+func (versionFlag) BeforeApply(app *kong.Kong, vars kong.Vars) error {
+	fmt.Fprintf(app.Stdout, "%s %s\n", app.Model.Name, vars["version"])
+	app.Exit(0)
+	return nil
+}
+
+// Parse reads the command line into cli, a struct with kong tags. Flags can also be set as DT_… variables. about is the program's description
+// and examples its pipes, both shown by -h. vars are names and values for ${name} in the tags.
+func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
+	done := false
+	values := kong.Vars{"version": Version}
+	for i := 0; i+1 < len(vars); i += 2 {
+		values[vars[i]] = vars[i+1]
+	}
+	k, err := kong.New(cli,
+		kong.Name(e.Name),
+		kong.Description(about),
+		kong.Embed(&common{}),
+		kong.DefaultEnvars("DT_"+strings.ToUpper(strings.TrimPrefix(e.Name, "dt"))),
+		values,
+		kong.Writers(e.Stdout, e.Stderr),
+		kong.Exit(func(int) { done = true }),
+		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
+			o.Compact, o.NoExpandSubcommands = true, true
+			o.WrapUpperBound = 100
+			if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
+				return err
+			}
+			fmt.Fprintf(ctx.Stdout, "\nExamples:\n%s", examples)
+			return nil
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("command line: %w", err)
+	}
+	_, err = k.Parse(e.Args)
+	switch {
+	case done:
+		return errDone
+	case err != nil:
+		return &UsageError{err.Error()}
+	}
+	return nil
+}
+
+// Source makes ^C and SIGTERM stop the program: it ends its lanes and exits 0. A second one kills.
+func (e *Env) Source() { e.notify(syscall.SIGINT, syscall.SIGTERM) }
+
+// Stage makes ^C wait for the source to end, so that the pipe drains, and SIGTERM stop the program; a second ^C or SIGTERM kills.
+func (e *Env) Stage() {
+	e.notify(syscall.SIGTERM)
+	ints := make(chan os.Signal, 1)
+	signal.Notify(ints, syscall.SIGINT)
+	go func() {
+		<-ints
+		signal.Reset(syscall.SIGINT)
+	}()
+}
+
+func (e *Env) notify(signals ...os.Signal) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return // then signals do what they do by default
+	}
+	e.stop = r
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, signals...)
+	go func() {
+		<-ch
+		signal.Reset(signals...)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		w.Close()
+		for _, f := range e.onStop {
+			f()
+		}
+		e.onStop = nil
+	}()
+}
+
+// OnStop calls f, which must not use e, when the program is asked to stop.
+func (e *Env) OnStop(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.onStop = append(e.onStop, f)
+}
+
+// StopFD returns the file descriptor that becomes readable when the program is asked to stop, or −1.
+func (e *Env) StopFD() int {
+	if e.stop == nil {
+		return -1
+	}
+	return int(e.stop.Fd())
+}
+
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// In returns standard input for a program that reads a stream or lines; usage shows what to put before it.
+func (e *Env) In(usage string) (*wire.Input, error) {
+	if IsTerminal(e.Stdin) {
+		return nil, Hint(&UsageError{"nothing is piped in"}, usage)
+	}
+	return wire.NewInput(e.Stdin, e.StopFD()), nil
+}
+
+// BinaryOut returns standard output for a stream, and refuses a terminal.
+func (e *Env) BinaryOut(usage string) (*wire.Writer, error) {
+	if IsTerminal(e.Stdout) {
+		return nil, Hint(&UsageError{"standard output is a terminal, and a stream is binary"}, usage)
+	}
+	wire.Enlarge(e.Stdout)
+	return wire.NewWriter(e.Stdout), nil
+}
+
+// Copy is wire.Copy for a program that reads standard input: what is wrong with the input is said in the program's voice.
+func (e *Env) Copy(dst *wire.Writer, src *wire.Reader, usage string, step func(*wire.Frame) error) error {
+	err := wire.Copy(dst, src, func(err error) { e.Say("standard input: %v", err) }, step)
+	var cut *wire.CutError
+	if errors.As(err, &cut) {
+		return ErrTold
+	}
+	return e.InputError(err, usage)
+}
+
+// InputError puts into words what is wrong with a stream on standard input; usage shows what to put before the program.
+func (e *Env) InputError(err error, usage string) error {
+	var not *wire.NotStreamError
+	var format *wire.FormatError
+	switch {
+	case errors.As(err, &not) && len(not.Head) == 0:
+		return Hint(errors.New("input is empty, not even a stream"), "did the program before this one fail?")
+	case errors.As(err, &not):
+		return Hint(fmt.Errorf("input is %s, not a stream", Sniff(not.Head)), usage)
+	case errors.As(err, &format):
+		return fmt.Errorf("standard input: %w", err)
+	}
+	return err
+}
