@@ -35,7 +35,7 @@ func (l *Lane) bookOrbit(e *waiting, o int64, early bool) {
 	for len(e.strays) > 0 && int64(e.strays[0].orbit) == o {
 		s := e.strays.pop()
 		if s.late {
-			l.bookLate(c, s.word, s.chamber)
+			l.bookLate(c, e.epoch, s.word, s.chamber)
 			continue
 		}
 		words = append(words, s.word)
@@ -101,7 +101,7 @@ func (l *Lane) bookOrbit(e *waiting, o int64, early bool) {
 		l.bookTrigger(c, trigger)
 	}
 	if l.Hit != nil {
-		l.tell(trigger)
+		l.tell(e.epoch, trigger)
 	}
 }
 
@@ -148,7 +148,7 @@ func (l *Lane) drift(w uint64, chamber uint8, trigger int64) int64 {
 }
 
 // bookLate books a late hit in the window of the newest orbit it came with.
-func (l *Lane) bookLate(c *Counts, w uint64, chamber uint8) {
+func (l *Lane) bookLate(c *Counts, epoch uint32, w uint64, chamber uint8) {
 	l.pending--
 	l.ledger.Pending--
 	switch chamber {
@@ -163,12 +163,12 @@ func (l *Lane) bookLate(c *Counts, w uint64, chamber uint8) {
 		ch.Occupancy[w>>hit.ChannelShift&(hit.Channels-1)]++
 	}
 	if l.Hit != nil {
-		l.Hit(Booked{Word: w, Chamber: chamber, Late: true})
+		l.Hit(epoch, Booked{Word: w, Chamber: chamber, Late: true})
 	}
 }
 
 // tell hands the hits of the orbit that was booked to l.Hit, by time.
-func (l *Lane) tell(trigger int64) {
+func (l *Lane) tell(epoch uint32, trigger int64) {
 	order := make([]int, len(l.words))
 	for i := range order {
 		order[i] = i
@@ -182,7 +182,7 @@ func (l *Lane) tell(trigger int64) {
 			b.InOrbit = true
 			b.Drift = l.drift(b.Word, b.Chamber, trigger)
 		}
-		l.Hit(b)
+		l.Hit(epoch, b)
 	}
 }
 

@@ -158,7 +158,29 @@ func (c *Counts) autoBins() int64 {
 	return min(s.Last/c.Set.Auto-s.First/c.Set.Auto+1, MaxAutoBins)
 }
 
-// empty reports whether there is nothing in a ledger.
-func (l *Ledger) empty() bool {
+// Empty reports whether there is nothing in a ledger.
+func (l *Ledger) Empty() bool {
 	return l.Read|l.Hits|l.Late|l.Scintillator|l.Unassigned|l.NotAHit|l.Early|l.Pending|l.Missing|l.Doubled == 0 && len(l.SetAside) == 0
 }
+
+// SetAsideBy adds n records that a stage set aside for a reason, which count as read.
+func (l *Ledger) SetAsideBy(stage, reason string, n int64) {
+	if l.SetAside == nil {
+		l.SetAside = map[string]map[string]int64{}
+	}
+	if l.SetAside[stage] == nil {
+		l.SetAside[stage] = map[string]int64{}
+	}
+	l.SetAside[stage][reason] += n
+	l.Read += n
+}
+
+// Relabel makes counts of windows those of --window all.
+func (c *Counts) Relabel() {
+	set := *c.Set
+	set.SetWindow(All, 0)
+	c.Set = &set
+}
+
+// SetMap sets the map.
+func (s *Settings) SetMap(m *hit.Map) { s.Map, s.digest = m, "" }

@@ -16,6 +16,7 @@ type Window struct {
 	Number   int64 // with the detector clock: orbit div length
 	Complete bool
 	Counts   *Counts
+	Lanes    []LaneSource // the stretches that its ledger covers
 }
 
 // A Booked is one hit as it is booked, for who wants to see each.
@@ -32,7 +33,7 @@ type Lane struct {
 	// Emit receives each window when it is over. With the detector clock only.
 	Emit func(Window) error
 	// Hit, if not nil, receives each hit as it is booked, by orbit, and within an orbit by time.
-	Hit func(Booked)
+	Hit func(epoch uint32, b Booked)
 
 	set     *Settings
 	run     string
@@ -49,8 +50,11 @@ type Lane struct {
 	early   bool    // the window has an orbit that closed early
 	err     error
 
-	// Gap is where a gap in the numbers may have taken hits from: windows with an orbit below it are incomplete.
-	gap map[uint32]int64
+	// A gap in the numbers may have taken hits: of all windows while it is not over, then of those up to here.
+	inGap   bool
+	gapUpTo key  // epoch, and orbit in place of the number
+	gapped  bool // there was one
+	newGap  bool // since IncompleteSince
 
 	ledger Ledger // since the last window
 
@@ -80,7 +84,7 @@ type waiting struct {
 
 // NewLane returns a Lane of a run.
 func NewLane(set *Settings, run string) *Lane {
-	return &Lane{set: set, run: run, number: -1, gap: map[uint32]int64{}}
+	return &Lane{set: set, run: run, number: -1}
 }
 
 // Ledger returns the ledger since the last window, to add to.
@@ -88,6 +92,13 @@ func (l *Lane) Ledger() *Ledger { return &l.ledger }
 
 // Pending returns how many hits wait for their orbit to close.
 func (l *Lane) Pending() int64 { return l.pending }
+
+// TakeLedger returns the ledger since the last window and begins a new one.
+func (l *Lane) TakeLedger() Ledger {
+	ledger := l.ledger
+	l.ledger = Ledger{}
+	return ledger
+}
 
 // waiting returns the pending hits of an epoch.
 func (l *Lane) waiting(epoch uint32) *waiting {
@@ -221,19 +232,20 @@ func (l *Lane) pass(epoch uint32, horizon int64) {
 // Stop says that what closes from now on may lack hits.
 func (l *Lane) Stop() { l.stopped = true }
 
-// Gap says that hits may be missing: windows that are not out yet are incomplete, of this epoch those that begin at or below newest.
-func (l *Lane) Gap(epoch uint32, newest int64) {
-	for _, e := range l.epochs {
-		if e.epoch < epoch {
-			l.gap[e.epoch] = math.MaxInt64
-		}
+// Gap says that hits may be missing: all windows from now on are incomplete, until GapOver.
+func (l *Lane) Gap() { l.inGap, l.gapped, l.newGap = true, true, true }
+
+// GapOver says that no hit is missing of a later epoch, nor of windows that begin above newest.
+func (l *Lane) GapOver(epoch uint32, newest int64) {
+	if l.inGap {
+		l.inGap = false
+		l.gapUpTo = key{epoch, newest}
 	}
-	l.gap[epoch] = max(l.gap[epoch], newest+1)
 }
 
 // Missed reports whether a gap may have taken hits of a detector window.
 func (l *Lane) Missed(epoch uint32, number int64) bool {
-	return number*l.set.Length < l.gap[epoch]
+	return l.inGap || l.gapped && key{epoch, number * l.set.Length}.compare(l.gapUpTo) <= 0
 }
 
 // Silent closes all that is pending, because nothing more came for a while: what comes for these orbits is late.
@@ -257,7 +269,7 @@ func (l *Lane) Finish() error {
 // Take returns what was booked since the last window, or nil, and begins anew. With the clocks all and wall.
 func (l *Lane) Take() *Counts {
 	c := l.counts
-	if c == nil && l.ledger.empty() {
+	if c == nil && l.ledger.Empty() {
 		return nil
 	}
 	if c == nil {
@@ -268,7 +280,14 @@ func (l *Lane) Take() *Counts {
 }
 
 // Incomplete reports whether something that was booked since NewLane or may be missing makes `all` incomplete.
-func (l *Lane) Incomplete() bool { return l.stopped || l.early || len(l.gap) > 0 }
+func (l *Lane) Incomplete() bool { return l.stopped || l.early || l.gapped }
+
+// IncompleteSince reports the same of what was booked since it was called last.
+func (l *Lane) IncompleteSince() bool {
+	is := l.stopped || l.early || l.inGap || l.newGap
+	l.early, l.newGap = false, false
+	return is
+}
 
 func (l *Lane) emit() {
 	w := Window{Run: l.run, Epoch: l.epoch, Number: l.number, Counts: l.counts}
@@ -284,8 +303,7 @@ func (l *Lane) emit() {
 func (l *Lane) settle(c *Counts) {
 	l.fold(c)
 	l.binLo, l.binHi = 0, 0
-	c.Ledger = l.ledger
-	l.ledger = Ledger{}
+	c.Ledger = l.TakeLedger()
 	l.counts = nil
 }
 

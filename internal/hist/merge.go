@@ -63,7 +63,7 @@ func (c *Counts) Add(o *Counts) error {
 		c.AutoLo = lo
 	}
 	c.Spans = unite(c.Spans, o.Spans)
-	c.Ledger.add(&o.Ledger)
+	c.Ledger.Add(&o.Ledger)
 	return nil
 }
 
@@ -195,8 +195,8 @@ func uniteLive(a, b [][2]int64) [][2]int64 {
 	return all
 }
 
-// add adds another ledger, which it leaves as it is.
-func (l *Ledger) add(o *Ledger) {
+// Add adds another ledger, which it leaves as it is.
+func (l *Ledger) Add(o *Ledger) {
 	l.Read += o.Read
 	l.Hits += o.Hits
 	l.Late += o.Late

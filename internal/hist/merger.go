@@ -10,10 +10,21 @@ type Merger struct {
 	// Emit receives each window.
 	Emit func(Window) error
 
-	run     string
 	lanes   []mergeLane // lane k at k−1
 	windows []Window    // not complete yet, ascending
-	rest    Ledger      // of lanes, behind their last window
+	rest    Rest
+}
+
+// A Rest is what a ledger has left behind a lane's last window, and the stretches it covers.
+type Rest struct {
+	Ledger Ledger
+	Lanes  []LaneSource
+}
+
+// Add adds another rest.
+func (r *Rest) Add(o Rest) {
+	r.Ledger.Add(&o.Ledger)
+	r.Lanes = append(r.Lanes, o.Lanes...)
 }
 
 type mergeLane struct {
@@ -35,9 +46,9 @@ func (a key) compare(b key) int {
 // end is behind every window.
 var end = key{epoch: 1<<32 - 1, number: 1<<63 - 1}
 
-// NewMerger returns a Merger for a run of n lanes.
-func NewMerger(run string, n int) *Merger {
-	return &Merger{run: run, lanes: make([]mergeLane, n)}
+// NewMerger returns a Merger for a run of n lanes. Emit must be set.
+func NewMerger(n int) *Merger {
+	return &Merger{lanes: make([]mergeLane, n)}
 }
 
 // Add takes a window of one lane.
@@ -50,6 +61,7 @@ func (m *Merger) Add(w Window) error {
 	}
 	have := &m.windows[i]
 	have.Complete = have.Complete && w.Complete
+	have.Lanes = append(have.Lanes, w.Lanes...)
 	return have.Counts.Add(w.Counts)
 }
 
@@ -67,26 +79,30 @@ func (m *Merger) Pass(k int, epoch uint32, number int64, complete bool) error {
 	return m.emit()
 }
 
-// End says that lane k has ended, exhausted, and what its ledger has left.
-func (m *Merger) End(k int, rest Ledger, complete bool) error {
-	m.rest.add(&rest)
+// End says that lane k has ended, exhausted.
+func (m *Merger) End(k int, complete bool) error {
 	m.lanes[k-1].ended = true
 	return m.Pass(k, end.epoch, end.number, complete)
 }
 
-// Rest takes what a lane's ledger has left that ends without being exhausted.
-func (m *Merger) Rest(rest Ledger) { m.rest.add(&rest) }
+// Rest takes what a lane's ledger has left behind its last window, before its End. It goes into the next window.
+func (m *Merger) Rest(rest Rest) { m.rest.Add(rest) }
 
 // Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
-func (m *Merger) Flush() (Ledger, error) {
+func (m *Merger) Flush() (Rest, error) {
 	for len(m.windows) > 0 {
 		if err := m.first(); err != nil {
-			return Ledger{}, err
+			return Rest{}, err
 		}
 	}
 	rest := m.rest
-	m.rest = Ledger{}
+	m.rest = Rest{}
 	return rest, nil
+}
+
+// Complete reports whether all lanes have ended, exhausted.
+func (m *Merger) Complete() bool {
+	return !slices.ContainsFunc(m.lanes, func(l mergeLane) bool { return !l.ended })
 }
 
 // emit hands out the windows that all lanes have passed.
@@ -122,7 +138,8 @@ func (m *Merger) first() error {
 			return h[1].compare(k) <= 0
 		})
 	}
-	w.Counts.Ledger.add(&m.rest)
-	m.rest = Ledger{}
+	w.Counts.Ledger.Add(&m.rest.Ledger)
+	w.Lanes = append(w.Lanes, m.rest.Lanes...)
+	m.rest = Rest{}
 	return m.Emit(w)
 }

@@ -2,11 +2,10 @@ package hit
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"slices"
 )
 
-// The longest texts are below these, with room for a store of eight bytes at the end.
+// The longest texts are below these, with room for the stores that go past their end.
 const (
 	maxRow    = 64
 	maxObject = 192
@@ -59,33 +58,54 @@ func AppendJSON(dst []byte, w uint64) []byte {
 	return dst[:len(dst)+i]
 }
 
-// putNumber writes the digits of v and one byte behind them, and returns where they end. It may write up to eight
-// bytes further.
+// threeDigits has the text of 0 … 999 with leading zeros, and in its fourth byte the number of digits without them.
+var threeDigits = func() (t [1000]uint32) {
+	for v := range uint32(1000) {
+		t[v] = ('0' + v/100) | ('0'+v/10%10)<<8 | ('0'+v%10)<<16 | 1<<24
+		if v >= 10 {
+			t[v] += 1 << 24
+		}
+		if v >= 100 {
+			t[v] += 1 << 24
+		}
+	}
+	return t
+}()
+
+// putNumber writes the digits of v and one byte behind them, and returns where they end.
 func putNumber(b []byte, i int, v uint32, end byte) int {
-	const eight = 1e8
-	if v >= eight {
-		high := v / eight
-		i = putNumber(b, i, high, 0) - 1
-		binary.LittleEndian.PutUint64(b[i:], digitsOf(v-high*eight)|zeros)
-		i += 8
-	} else {
-		digits := digitsOf(v)
-		leading := bits.TrailingZeros64(digits|1<<56) &^ 7 // bits of leading zeros; the last digit stays
-		binary.LittleEndian.PutUint64(b[i:], (digits|zeros)>>leading)
-		i += 8 - leading/8
+	switch {
+	case v < 1e3:
+		i = putFirst(b, i, v)
+	case v < 1e6:
+		i = putFirst(b, i, v/1e3)
+		i = putThree(b, i, v%1e3)
+	default:
+		if v < 1e9 {
+			i = putFirst(b, i, v/1e6)
+		} else {
+			i = putFirst(b, i, v/1e9)
+			i = putThree(b, i, v/1e6%1e3)
+		}
+		i = putThree(b, i, v/1e3%1e3)
+		i = putThree(b, i, v%1e3)
 	}
 	b[i] = end
 	return i + 1
 }
 
-// digitsOf returns the eight digits of v, below 1e8, the first in the lowest byte.
-func digitsOf(v uint32) uint64 {
-	// Each step splits all numbers at once by a multiplication with the inverse of 100, of 10, exact for numbers so small.
-	x := uint64(v/10000) | uint64(v%10000)<<32
-	high := x * 10486 >> 20 & 0x0000007f0000007f
-	x = high | (x-high*100)<<16
-	high = x * 103 >> 10 & 0x000f000f000f000f
-	return high | (x-high*10)<<8
+// putFirst writes the digits of v, below 1000, and bytes behind them that the next ones overwrite.
+func putFirst(b []byte, i int, v uint32) int {
+	t := threeDigits[v]
+	length := t >> 24
+	binary.LittleEndian.PutUint32(b[i:], t>>(24-8*length&31))
+	return i + int(length)
+}
+
+// putThree is putFirst with leading zeros.
+func putThree(b []byte, i int, v uint32) int {
+	binary.LittleEndian.PutUint32(b[i:], threeDigits[v])
+	return i + 3
 }
 
 // putHalf writes a half-float as C's %.6f does.
@@ -102,10 +122,10 @@ func putHalf(b []byte, i int, h uint16) int {
 	}
 	micros := halfMicros(h)
 	whole := micros / 1e6
+	decimals := uint32(micros - whole*1e6)
 	i = putNumber(b, i, uint32(whole), '.')
-	decimals := digitsOf(uint32(micros-whole*1e6)) | zeros
-	binary.LittleEndian.PutUint64(b[i:], decimals>>16)
-	return i + 6
+	i = putThree(b, i, decimals/1e3)
+	return putThree(b, i, decimals%1e3)
 }
 
 // putPythonHalf writes the value that the text of a half-float has as Python's repr does.

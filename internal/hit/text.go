@@ -169,12 +169,12 @@ func decodeObject(line []byte, lcp bool) (uint64, *fault) {
 		return 0, f
 	}
 	var cols [columns][]byte
-	rest := bytes.TrimSpace(line)
+	rest := trimSpaces(line)
 	if rest[0] != '{' {
 		return 0, notJSON("it does not begin with {")
 	}
 	for first := true; ; first = false {
-		rest = bytes.TrimLeft(rest[1:], " \t")
+		rest = trimSpaces(rest[1:])
 		if first && len(rest) > 0 && rest[0] == '}' {
 			break
 		}
@@ -185,14 +185,17 @@ func decodeObject(line []byte, lcp bool) (uint64, *fault) {
 		if keyEnd == len(rest) {
 			return 0, notJSON("a : is missing")
 		}
-		key := bytes.TrimRight(rest[:keyEnd], " \t")
+		key := trimSpaces(rest[:keyEnd])
 		rest = rest[keyEnd+1:]
 		end := valueEnd(rest, ',')
 		if end == len(rest) {
 			return 0, notJSON("the } at the end is missing")
 		}
-		value := bytes.TrimSpace(rest[:end])
+		value := trimSpaces(rest[:end])
 		rest = rest[end:]
+		if len(value) == 0 {
+			return 0, notJSON("a value is missing")
+		}
 		if c := columnOf(key); c < 0 {
 			if !json.Valid(key) || !json.Valid(value) && !isPythonFloat(value) {
 				return 0, notJSON(fmt.Sprintf("%.40q is not valid", key))
@@ -215,6 +218,17 @@ func decodeObject(line []byte, lcp bool) (uint64, *fault) {
 		}
 	}
 	return decodeColumns(&cols, lcp, true)
+}
+
+// trimSpaces is bytes.TrimSpace for the spaces of a JSON line, and inlined.
+func trimSpaces(text []byte) []byte {
+	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
+		text = text[1:]
+	}
+	for len(text) > 0 && (text[len(text)-1] == ' ' || text[len(text)-1] == '\t') {
+		text = text[:len(text)-1]
+	}
+	return text
 }
 
 func notJSON(why string) *fault { return &fault{"", "not a JSON object: " + why, BadJSON} }
@@ -300,7 +314,7 @@ func lineFault(line []byte) *fault {
 		return &fault{"", fmt.Sprintf("line of %d bytes is longer than %d", len(line), MaxLine), BadLength}
 	case bytes.IndexByte(line, 0) >= 0:
 		return &fault{"", "contains a NUL byte", BadNUL}
-	case len(bytes.TrimSpace(line)) == 0:
+	case len(trimSpaces(line)) == 0:
 		return &fault{"", "blank line", BadBlank}
 	}
 	return nil
@@ -358,8 +372,12 @@ func decodeColumns(cols *[columns][]byte, lcp, isJSON bool) (uint64, *fault) {
 
 // trimPointZero cuts .0 from a whole number that is written as a float.
 func trimPointZero(text []byte) []byte {
-	if whole, decimals, ok := bytes.Cut(text, []byte(".")); ok && len(decimals) > 0 && len(bytes.Trim(decimals, "0")) == 0 {
-		return whole
+	whole := text
+	for len(whole) > 0 && whole[len(whole)-1] == '0' {
+		whole = whole[:len(whole)-1]
+	}
+	if len(whole) < len(text) && len(whole) > 0 && whole[len(whole)-1] == '.' {
+		return whole[:len(whole)-1]
 	}
 	return text
 }
@@ -488,9 +506,9 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 	if p < before || len(src) < window {
 		return n, p
 	}
-	var o orbitText
+	o := orbitText{low: 0xff000000} // one digit
 	p -= before
-	for n < len(out) && uint(p) <= uint(len(src)-window) {
+	for n < len(out) && p >= 0 && p <= len(src)-window { // p >= 0 always, which saves the check of the slice
 		row := (*[window]byte)(src[p : p+window])
 		text := load(row[before:])
 		// TDC_CHANNEL has a second and a third digit where bit 4 says so.
@@ -498,7 +516,7 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 		more := second + second&(text>>(6*8+4))
 		// From here on all is counted from where ORBIT_CNT ends if TDC_CHANNEL and it have one digit.
 		at := int(more) + int(o.more)
-		wrong := uint64(row[before+5+more]) ^ ',' | uint64(row[before+7+at]) ^ ','
+		wrong := (uint64(row[before+5+more]) ^ ',') | (uint64(row[before+7+at]) ^ ',')
 		high := load(row[before-5+at:]) & o.high
 		low := uint64(binary.LittleEndian.Uint32(row[before+3+at:])^zeros>>32) & o.low
 		rest := load(row[before+8+at:])
@@ -514,7 +532,7 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 			known := &o.known[text>>16&7]
 			bx := rest << (t.shiftBX & 63)
 			two, orbit := channel|tdc, low|bx
-			wrong |= high ^ known.text | uint64(t.long) | (notDigits(two)|notDigits(orbit))&highBits
+			wrong |= (high ^ known.text) | uint64(t.long) | (notDigits(two)|notDigits(orbit))&highBits
 			two, orbit = quad(pair(two)), quad(pair(orbit))
 			// Channel, BX and TDC, 16 bits each, of which the highest shows those out of range.
 			two |= orbit >> 16
@@ -530,8 +548,8 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 			// h,f,0,orbit,0,±i.dddddd
 			start := text ^ ('0' | ','<<8 | '0'<<16 | ','<<24 | '0'<<32)
 			known := &o.known[8+text>>16&7]
-			wrong |= high ^ known.text | more | start&0xfffff8fff8 | rest&0xff | uint64(t.bxEnd) ^ 1
-			wrong |= (uint64(row[before+10+at])^'-')&-uint64(t.minus) | uint64(row[end]) ^ '.'
+			wrong |= (high ^ known.text) | more | start&0xfffff8fff8 | rest&0xff | (uint64(t.bxEnd) ^ 1)
+			wrong |= (uint64(row[before+10+at])^'-')&-uint64(t.minus) | (uint64(row[end]) ^ '.')
 			orbit := low | tdc
 			decimals := (load(row[end+1:]) ^ zeros) << 16
 			wrong |= (notDigits(orbit) | notDigits(decimals)) & highBits
@@ -550,7 +568,7 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 			start := text ^ ('0' | ','<<8 | '0'<<16 | ','<<24)
 			known := &o.known[8+text>>16&7]
 			orbit, two := low|tdc, channel>>8|rest<<(t.shiftBX&63)
-			wrong |= high ^ known.text | start&0xfff8fff8 | uint64(t.minus) | (notDigits(orbit)|notDigits(two))&highBits
+			wrong |= (high ^ known.text) | start&0xfff8fff8 | uint64(t.minus) | (notDigits(orbit)|notDigits(two))&highBits
 			orbit, two = quad(pair(orbit)), eightDigits(pair(two))
 			channel, bx, tdc := two/100000, two%100000, orbit>>32
 			l := &layouts[start&7|heads]
@@ -600,7 +618,7 @@ func (o *orbitText) learn(row *[window]byte, more uint64) bool {
 	if digits < 1 {
 		return false
 	}
-	changed := digits != int(o.more)+1 || o.low == 0
+	changed := digits != int(o.more)+1
 	o.more = uint8(digits - 1)
 	o.low = 0xffffffff << (32 - 8*min(digits, 4)) & 0xffffffff
 	o.high = ^uint64(0) << (64 - 8*max(digits-4, 0))

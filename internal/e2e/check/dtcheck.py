@@ -557,7 +557,7 @@ def window_result(key, spans, length):
             start, end = key[1] * length, (key[1] + 1) * length
     elif spans:
         start, end = spans[0]["First"], spans[-1]["Last"] + 1
-        result["Seconds"] = (end - start) * ORBIT_SECONDS
+        result["Seconds"] = sum(span["Last"] + 1 - span["First"] for span in spans) * ORBIT_SECONDS
     if start is not None:
         result["Start"] = start * ORBIT_SECONDS
         result["End"] = end * ORBIT_SECONDS

@@ -1,0 +1,168 @@
+// Dthist makes windowed histograms of a hit stream and writes each window as one JSON line.
+//
+//	dtcat FILE | dtfilter | dtchamber | dthist [--window 5s] | jq '."Total Count"'
+//
+// What a line says is defined, key by key, in internal/hist/RESULTS.md. Windows are cut by the detector's own clock (the same
+// windows on every run, live or offline), by ours with --clock wall, or not at all with --window all: one line at the end.
+// An orbit's hits are booked when the stream says that no more of them will come; until then they are pending.
+//
+// Without dtchamber before it, dthist applies the map minidt itself.
+//
+// --partial writes the lines of each lane by themselves, and dthist --merge puts such lines, or the lines of several windows,
+// together. --format cosmo writes the message of the second published pipeline instead. --hits FILE keeps every booked hit as
+// a CSV line.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"dt/internal/hist"
+	"dt/internal/tool"
+)
+
+const examples = `  dtcat run/*.txt | dtfilter | dtchamber | dthist --window all | jq .Chamber_1.Count
+  dtcat sim: | dtfilter | dtchamber | dthist --window 2s --hist2 auto | jq --unbuffered -c '[.Window.Start, ."Total Count"]'
+  dtcat 'sim:?hits=100000' | dtfilter | dthist --partial | dthist --merge --window all
+`
+
+const usage = "dtcat FILE | dtfilter | dthist"
+
+type flags struct {
+	Window  string `default:"5s" help:"Length of a window (5s, 500ms, 2m), or all: one line at the end."`
+	Clock   string `default:"auto" enum:"auto,detector,wall" help:"Whose time windows are of: detector, wall; auto: detector, with --format cosmo wall."`
+	Format  string `default:"json" enum:"json,cosmo" help:"json, or cosmo: the second published pipeline's message."`
+	Hist1   string `default:"0:170:5" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
+	Hist2   string `default:"6e5:1e7:5e5" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
+	Hist4   string `default:"0:1000:10" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
+	Partial bool   `help:"Write each lane's lines by themselves, for dthist --merge."`
+	Merge   bool   `help:"Read lines instead of a stream, and put together those that belong together."`
+	Hits    string `help:"Write a CSV line for each booked hit to this file."`
+}
+
+func main() { tool.Main("dthist", run) }
+
+func run(env *tool.Env) error {
+	var cli flags
+	if err := env.Parse(&cli, "Makes windowed histograms of a hit stream; one JSON line a window.", examples); err != nil {
+		return err
+	}
+	set, err := cli.settings()
+	if err != nil {
+		return &tool.UsageError{Msg: err.Error()}
+	}
+	env.Stage()
+	in, err := env.In(usage)
+	if err != nil {
+		return err
+	}
+	out := newOutput(env)
+	if cli.Merge {
+		return merge(env, in, out, cli.Window == "all")
+	}
+	p := &program{env: env, cli: &cli, in: in, out: out, set: set, lanes: newLanes()}
+	if cli.Hits != "" {
+		f, err := os.Create(cli.Hits)
+		if err != nil {
+			return err
+		}
+		p.hits = newHitsFile(f)
+	}
+	err = p.run()
+	if p.hits != nil {
+		err = errors.Join(err, p.hits.close())
+	}
+	return err
+}
+
+// settings makes the settings that the flags ask for; their map comes with the stream.
+func (cli *flags) settings() (*hist.Settings, error) {
+	set := hist.NewSettings(nil)
+	ns, all, err := hist.ParseWindow(cli.Window)
+	if err != nil {
+		return nil, fmt.Errorf("--window: %w", err)
+	}
+	clock := hist.Detector
+	switch {
+	case all && cli.Clock != "auto":
+		return nil, errors.New("--window all has no clock")
+	case all && cli.Format == "cosmo":
+		return nil, errors.New("--format cosmo has messages of at most a million orbits, so --window all can't be")
+	case all:
+		clock = hist.All
+	case cli.Clock == "wall", cli.Clock == "auto" && cli.Format == "cosmo":
+		clock = hist.Wall
+	}
+	switch {
+	case cli.Partial && (clock == hist.Wall || cli.Format == "cosmo"):
+		return nil, errors.New("--partial is for the detector's clock and --window all, and for --format json")
+	case cli.Partial && cli.Merge:
+		return nil, errors.New("--partial and --merge exclude each other")
+	case cli.Merge && (cli.Format == "cosmo" || cli.Hits != ""):
+		return nil, errors.New("--merge knows no single hits, so --format cosmo and --hits can't be")
+	}
+	set.SetWindow(clock, ns)
+	if set.Hist1, err = hist.ParseHist1(cli.Hist1); err != nil {
+		return nil, fmt.Errorf("--hist1: %w", err)
+	}
+	if set.Hist2, set.Auto, err = hist.ParseHist2(cli.Hist2); err != nil {
+		return nil, fmt.Errorf("--hist2: %w", err)
+	}
+	if set.Hist4, err = hist.ParseHist4(cli.Hist4); err != nil {
+		return nil, fmt.Errorf("--hist4: %w", err)
+	}
+	return set, nil
+}
+
+// An output writes lines, each at once and whole, and gives them their Index.
+type output struct {
+	env  *tool.Env
+	node string
+	last int64 // Index of the line before, µs
+	buf  []byte
+}
+
+func newOutput(env *tool.Env) *output {
+	node, err := os.Hostname()
+	if err != nil {
+		node = "unknown"
+	}
+	return &output{env: env, node: node}
+}
+
+// line writes a line.
+func (o *output) line(l *hist.Line) error {
+	if !l.Progress {
+		o.last = max(time.Now().UnixMicro(), o.last+1)
+		l.Index = o.last
+	}
+	l.Node = o.node
+	return o.text(l.Append(o.buf[:0]))
+}
+
+// text writes a line that is text already.
+func (o *output) text(b []byte) error {
+	o.buf = append(b, '\n')
+	_, err := o.env.Stdout.Write(o.buf)
+	return err
+}
+
+// A hitsFile is what --hits writes.
+type hitsFile struct {
+	f   *os.File
+	w   *bufio.Writer
+	buf []byte
+}
+
+const hitsHeader = "EPOCH,ORBIT_CNT,FPGA,TDC_CHANNEL,CHAMBER,LAYER,WIRE,T_NS,DRIFT_NS,LATE\n"
+
+func newHitsFile(f *os.File) *hitsFile {
+	h := &hitsFile{f: f, w: bufio.NewWriterSize(f, 64<<10)}
+	h.w.WriteString(hitsHeader) // an error stays in w and comes out of close
+	return h
+}
+
+func (h *hitsFile) close() error { return errors.Join(h.w.Flush(), h.f.Close()) }

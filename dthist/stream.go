@@ -1,0 +1,570 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"dt/internal/hist"
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+// A program makes lines of a stream.
+type program struct {
+	env  *tool.Env
+	cli  *flags
+	in   *wire.Input
+	out  *output
+	hits *hitsFile
+	set  *hist.Settings
+
+	mapDigest uint64 // of the map in set
+	mapped    bool   // the map is decided
+	lanes     lanes
+	codes     []uint8
+	cosmo     *hist.Cosmo
+	cosmoRead int64 // words since the last message
+	cuts      int
+
+	windowAt time.Time // wall clock: when the window began
+}
+
+// lanes are all lanes, and the runs they make.
+type lanes struct {
+	byID map[wire.ID]*lane
+	runs map[string]*run_
+}
+
+func newLanes() lanes { return lanes{map[wire.ID]*lane{}, map[string]*run_{}} }
+
+// A run_ puts the windows of its lanes together. With the detector clock only.
+type run_ struct {
+	merger *hist.Merger
+	n      uint32
+}
+
+// A lane is one lane of the stream.
+type lane struct {
+	id      wire.ID
+	track   *wire.Track
+	h       *hist.Lane
+	run     *run_
+	first   uint64 // number behind the stretch that the last line covers
+	place   *hist.Place
+	epoch   uint32 // what was passed last, and said so
+	number  int64
+	told    time.Time // when a progress line was written
+	seen    time.Time // when words came
+	silent  bool
+	stopped bool // its last end was not exhausted
+	ended   bool // exhausted, or cut: nothing more to come
+	cut     bool
+}
+
+// silence closes the orbits of a lane, with the wall clock.
+const silence = time.Second
+
+func (p *program) run() error {
+	src := wire.NewReader(p.in)
+	src.OnWait = func() error { return p.in.Await(p.idle) }
+	p.windowAt = time.Now()
+	if p.cli.Format == "cosmo" {
+		p.cosmo = new(hist.Cosmo)
+	}
+	for {
+		f, err := src.Next()
+		var stop error
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
+			stop = p.finish()
+		case err != nil:
+			p.cuts++
+			stop = errors.Join(p.env.InputError(err, usage), p.finish())
+		default:
+			if err := p.frame(f); err != nil {
+				return err
+			}
+			if p.set.Clock == hist.Wall {
+				if _, err := p.idle(); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if stop == nil && p.cuts > 0 {
+			return tool.ErrTold
+		}
+		return stop
+	}
+}
+
+// frame takes one frame.
+func (p *program) frame(f *wire.Frame) error {
+	if f.Kind == wire.KindStream {
+		return nil
+	}
+	l, err := p.lane(f)
+	if err != nil {
+		return err
+	}
+	switch f.Kind {
+	case wire.KindLane:
+		l.stopped = false
+	case wire.KindMap:
+		return p.useMap(f)
+	case wire.KindLedger:
+		l.track.Ledger(f)
+	case wire.KindWords, wire.KindLate:
+		return p.words(l, f)
+	case wire.KindMark:
+		m := &f.Mark
+		l.place = &hist.Place{Name: m.Name, Offset: m.Offset, Number: m.Number, Partition: int64(m.Partition), Tag: m.Tag}
+		if m.Partition == wire.NoPartition {
+			l.place.Partition = -1
+		}
+		l.h.GapOver(f.Epoch, int64(m.Newest))
+		return p.pass(l, f)
+	case wire.KindCut:
+		p.cuts++
+		p.env.Say("standard input: %s was cut at record %d: no end frame (did the program before this one die?)", l.id, f.Next)
+		l.cut, l.ended = true, true
+		return p.close(l)
+	case wire.KindEnd:
+		if missing := l.missing(f.Next); missing > 0 {
+			p.gap(l, missing, f.Next)
+		}
+		if f.End.Stopped {
+			l.stopped = true // it may be taken up again
+			return nil
+		}
+		l.ended = true
+		return p.close(l)
+	}
+	return nil
+}
+
+// lane returns the lane of a frame.
+func (p *program) lane(f *wire.Frame) (*lane, error) {
+	id := f.Lane.ID()
+	if l := p.lanes.byID[id]; l != nil {
+		if f.Kind == wire.KindLane && l.ended {
+			return nil, fmt.Errorf("%s goes on behind its end", id)
+		}
+		return l, nil
+	}
+	run := p.lanes.runs[id.Run]
+	if run == nil {
+		run = &run_{n: id.N}
+		if p.set.Clock == hist.Detector {
+			run.merger = hist.NewMerger(int(id.N))
+			run.merger.Emit = func(w hist.Window) error { return p.emit(w, [2]int{}) }
+		}
+		p.lanes.runs[id.Run] = run
+	}
+	if run.n != id.N {
+		return nil, fmt.Errorf("%s, but run %s had %d lanes before", id, id.Run, run.n)
+	}
+	l := &lane{id: id, track: wire.NewTrack(f.Lane), run: run, first: f.Lane.FloorNumber, seen: time.Now()}
+	l.h = hist.NewLane(p.set, id.Run)
+	l.h.Emit = func(w hist.Window) error { return p.window(l, w) }
+	if p.hits != nil || p.cosmo != nil {
+		l.h.Hit = p.hit
+	}
+	p.lanes.byID[id] = l
+	return l, nil
+}
+
+// missing returns how many records before number were never seen.
+func (l *lane) missing(number uint64) uint64 {
+	if next := l.track.Next(); number > next {
+		return number - next
+	}
+	return 0
+}
+
+// gap tells of missing records, and makes what they may have belonged to incomplete.
+func (p *program) gap(l *lane, missing, before uint64) {
+	p.env.Say("standard input: %s: %d records are missing before record %d", l.id, missing, before)
+	l.h.Ledger().Missing += int64(missing)
+	l.h.Gap()
+	p.cuts++
+}
+
+// useMap takes the map that dtchamber sends.
+func (p *program) useMap(f *wire.Frame) error {
+	digest := hit.MapDigest(f.Payload())
+	if p.mapped && digest == p.mapDigest {
+		return nil
+	}
+	if p.mapped {
+		return errors.New("standard input: the chamber map changes; lines with different maps do not add up")
+	}
+	m, err := hit.ParseMap(f.Payload())
+	if err != nil {
+		return fmt.Errorf("standard input: %w", err)
+	}
+	p.mapped, p.mapDigest = true, digest
+	p.set.SetMap(m)
+	return nil
+}
+
+// words takes a words or late frame.
+func (p *program) words(l *lane, f *wire.Frame) error {
+	before := l.track.Next()
+	aside, missing, doubled := l.track.Admit(f)
+	if missing > 0 {
+		p.gap(l, missing, max(f.First, before))
+	}
+	ledger := l.h.Ledger()
+	ledger.Doubled += int64(doubled)
+	for _, a := range aside {
+		ledger.SetAsideBy(a.Stage, a.Reason, int64(a.Count))
+	}
+	chambers := f.Chambers
+	switch {
+	case f.Lane.Map == 0 && p.mapDigest == 0:
+		// No dtchamber: the default map is applied here.
+		p.mapped = true
+		if len(p.codes) < len(f.Words) {
+			p.codes = make([]uint8, wire.MaxCover)
+		}
+		chambers = p.codes[:len(f.Words)]
+		p.set.Map.Assign(chambers, f.Words)
+	case f.Lane.Map != p.mapDigest || chambers == nil && len(f.Words) > 0:
+		return fmt.Errorf("standard input: %s: its chambers are not those of the map in the stream", l.id)
+	case !p.knows(chambers):
+		return fmt.Errorf("standard input: %s: a chamber that the map does not have", l.id)
+	}
+	if len(f.Words) > 0 {
+		l.seen, l.silent = time.Now(), false
+	}
+	if f.Kind == wire.KindLate {
+		l.h.Late(f.Epoch, f.Words, f.Newest, chambers)
+	} else {
+		l.h.Words(f.Epoch, f.Words, chambers)
+	}
+	p.cosmoRead += int64(len(f.Words))
+	return p.pass(l, f)
+}
+
+// knows reports whether all chamber codes are of the map.
+func (p *program) knows(chambers []uint8) bool {
+	most := uint8(0)
+	for _, c := range chambers {
+		most = max(most, c+1) // the scintillator's 255 becomes 0
+	}
+	return int(most) <= len(p.set.Map.Chambers)+1
+}
+
+// pass books what the horizon of a frame closes.
+func (p *program) pass(l *lane, f *wire.Frame) error {
+	if err := l.h.Horizon(f.Epoch, f.Horizon, f.Open); err != nil {
+		return err
+	}
+	if p.set.Clock != hist.Detector {
+		return nil
+	}
+	epoch, number := l.h.Passed()
+	if epoch == l.epoch && number == l.number {
+		return nil
+	}
+	complete := !l.h.Missed(l.epoch, l.number)
+	l.epoch, l.number = epoch, number
+	if p.cli.Partial {
+		return p.progress(l, false)
+	}
+	return l.run.merger.Pass(int(l.id.K), epoch, number, complete)
+}
+
+// window takes a window of one lane.
+func (p *program) window(l *lane, w hist.Window) error {
+	if p.cli.Partial && (l.cut || l.stopped) {
+		return nil // not whole, and whoever reads the lane again will write it
+	}
+	w.Lanes = []hist.LaneSource{p.stretch(l)}
+	if p.cli.Partial {
+		l.told = time.Now()
+		return p.emit(w, [2]int{int(l.id.K), int(l.id.N)})
+	}
+	return l.run.merger.Add(w)
+}
+
+// stretch returns the records since the lane's last line.
+func (p *program) stretch(l *lane) hist.LaneSource {
+	s := hist.LaneSource{Run: l.id.Run, K: l.id.K, N: l.id.N, First: l.first, Next: l.track.Next(), Place: l.place}
+	l.first = s.Next
+	return s
+}
+
+// emit writes a window's line.
+func (p *program) emit(w hist.Window, lane [2]int) error {
+	if p.cosmo != nil {
+		return p.writeCosmo()
+	}
+	return p.out.line(&hist.Line{
+		Window: hist.WindowInfo{Run: w.Run, Epoch: w.Epoch, Number: w.Number},
+		Counts: w.Counts, Complete: w.Complete, Lane: lane, Lanes: joinStretches(w.Lanes),
+	})
+}
+
+// joinStretches makes one stretch of those of a lane that follow each other.
+func joinStretches(list []hist.LaneSource) []hist.LaneSource {
+	slices.SortFunc(list, func(a, b hist.LaneSource) int {
+		return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.K, b.K), cmp.Compare(a.First, b.First))
+	})
+	var joined []hist.LaneSource
+	for _, s := range list {
+		if n := len(joined); n > 0 && joined[n-1].Run == s.Run && joined[n-1].K == s.K && joined[n-1].Next == s.First {
+			joined[n-1].Next, joined[n-1].Place = s.Next, s.Place
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}
+
+// progress writes how far a lane has come, at most once a second, and at its end.
+func (p *program) progress(l *lane, ended bool) error {
+	if !ended && time.Since(l.told) < time.Second {
+		return nil
+	}
+	l.told = time.Now()
+	line := &hist.Line{
+		Progress: true, End: ended, Window: hist.WindowInfo{Run: l.id.Run, Epoch: l.epoch, Number: l.number},
+		Counts: &hist.Counts{Set: p.set, Ledger: l.h.TakeLedger()}, Complete: !l.h.Incomplete(), Lane: [2]int{int(l.id.K), int(l.id.N)},
+	}
+	line.Lanes = []hist.LaneSource{p.stretch(l)}
+	return p.out.line(line)
+}
+
+// close books what is left of a lane that has ended, or was cut or stopped.
+func (p *program) close(l *lane) error {
+	if l.cut || l.stopped {
+		l.h.Stop()
+	}
+	if p.set.Clock != hist.Detector {
+		return nil // its line takes all lanes together
+	}
+	whole := !l.cut && !l.stopped
+	if p.cli.Partial && !whole {
+		return nil
+	}
+	if err := l.h.Finish(); err != nil {
+		return err
+	}
+	if p.cli.Partial {
+		return p.progress(l, true)
+	}
+	l.run.merger.Rest(hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
+	if !whole {
+		return nil
+	}
+	return l.run.merger.End(int(l.id.K), !l.h.Missed(l.epoch, l.number))
+}
+
+// sorted returns the lanes in the order of run and number.
+func (p *program) sorted() []*lane {
+	list := make([]*lane, 0, len(p.lanes.byID))
+	for _, l := range p.lanes.byID {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *lane) int {
+		return cmp.Or(cmp.Compare(a.id.Run, b.id.Run), cmp.Compare(a.id.K, b.id.K))
+	})
+	return list
+}
+
+// finish writes what is left at the end of the input.
+func (p *program) finish() error {
+	for _, l := range p.sorted() {
+		if l.ended {
+			continue
+		}
+		l.stopped = true
+		if err := p.close(l); err != nil {
+			return err
+		}
+	}
+	switch {
+	case p.set.Clock == hist.Wall:
+		return p.tick(time.Now(), true)
+	case p.set.Clock == hist.All:
+		return p.all()
+	case p.cli.Partial:
+		return nil
+	}
+	rest := hist.Rest{}
+	complete := p.cuts == 0
+	for _, name := range slices.Sorted(maps.Keys(p.lanes.runs)) {
+		m := p.lanes.runs[name].merger
+		r, err := m.Flush()
+		if err != nil {
+			return err
+		}
+		rest.Add(r)
+		complete = complete && m.Complete()
+	}
+	if rest.Ledger.Empty() {
+		return nil
+	}
+	c := hist.NewCounts(p.set)
+	c.Ledger = rest.Ledger
+	return p.emit(hist.Window{Number: hist.NoNumber, Complete: complete, Counts: c, Lanes: rest.Lanes}, [2]int{})
+}
+
+// all writes the line of --window all, or with --partial that of each lane.
+func (p *program) all() error {
+	total := hist.NewCounts(p.set)
+	complete := p.cuts == 0
+	var stretches []hist.LaneSource
+	lanesOf := map[string]int{}
+	for _, l := range p.sorted() {
+		if p.cli.Partial && (l.cut || l.stopped) {
+			continue
+		}
+		if err := l.h.Finish(); err != nil {
+			return err
+		}
+		c := l.h.Take()
+		if p.cli.Partial {
+			if err := p.emit(hist.Window{Run: l.id.Run, Number: hist.NoNumber, Complete: !l.h.Incomplete(), Counts: c, Lanes: []hist.LaneSource{p.stretch(l)}}, [2]int{int(l.id.K), int(l.id.N)}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := total.Add(c); err != nil {
+			return err
+		}
+		complete = complete && !l.h.Incomplete()
+		lanesOf[l.id.Run]++
+		stretches = append(stretches, p.stretch(l))
+	}
+	if p.cli.Partial {
+		return nil
+	}
+	for name, r := range p.lanes.runs {
+		complete = complete && lanesOf[name] == int(r.n)
+	}
+	return p.emit(hist.Window{Number: hist.NoNumber, Complete: complete, Counts: total, Lanes: stretches}, [2]int{})
+}
+
+// idle does what is due by our own clock, and returns when something is due next.
+func (p *program) idle() (time.Duration, error) {
+	if p.set.Clock != hist.Wall {
+		return 0, nil
+	}
+	now := time.Now()
+	next := p.windowAt.Add(time.Duration(p.set.Length))
+	if !now.Before(next) {
+		if err := p.tick(next, false); err != nil {
+			return 0, err
+		}
+		next = p.windowAt.Add(time.Duration(p.set.Length))
+	}
+	for _, l := range p.lanes.byID {
+		if l.silent || l.ended {
+			continue
+		}
+		at := l.seen.Add(silence)
+		if !now.Before(at) {
+			l.silent = true
+			if err := l.h.Silent(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if at.Before(next) {
+			next = at
+		}
+	}
+	return max(time.Until(next), time.Millisecond), nil
+}
+
+// tick ends a window of our own clock. last: at the end of the input.
+func (p *program) tick(at time.Time, last bool) error {
+	total := hist.NewCounts(p.set)
+	complete := true
+	var stretches []hist.LaneSource
+	for _, l := range p.sorted() {
+		if last {
+			if err := l.h.Finish(); err != nil {
+				return err
+			}
+		}
+		if c := l.h.Take(); c != nil {
+			if err := total.Add(c); err != nil {
+				return err
+			}
+		}
+		complete = complete && !l.h.IncompleteSince()
+		stretches = append(stretches, p.stretch(l))
+	}
+	start := p.windowAt
+	p.windowAt = at
+	if time.Since(at) > time.Duration(p.set.Length) {
+		p.windowAt = time.Now() // we were stopped, or the machine slept
+	}
+	if p.cosmo != nil {
+		return p.writeCosmo()
+	}
+	return p.out.line(&hist.Line{
+		Window: hist.WindowInfo{Number: hist.NoNumber, Start: start.UnixMicro(), End: at.UnixMicro()},
+		Counts: total, Complete: complete, Lanes: joinStretches(stretches),
+	})
+}
+
+// hit takes each booked hit, for --hits and --format cosmo.
+func (p *program) hit(epoch uint32, b hist.Booked) {
+	if p.hits != nil {
+		p.hits.hit(p.set.Map, epoch, b)
+	}
+	if p.cosmo != nil {
+		if !p.cosmo.Fits(epoch, b) {
+			p.writeCosmo() // an error comes again with the next line
+		}
+		p.cosmo.Book(epoch, b)
+	}
+}
+
+// writeCosmo writes the message of what was booked since the last one.
+func (p *program) writeCosmo() error {
+	b := p.cosmo.Append(p.out.buf[:0], p.cosmoRead)
+	p.cosmoRead = 0
+	p.cosmo.Reset()
+	return p.out.text(b)
+}
+
+// hit writes one hit. Hits in no chamber have no layer and wire, and those of orbits without scintillator hit no drift time.
+func (h *hitsFile) hit(m *hit.Map, epoch uint32, b hist.Booked) {
+	w := b.Word
+	inChamber := b.Chamber != hit.NoChamber && b.Chamber != hit.Scintillator
+	line := h.buf[:0]
+	for _, v := range [...]int64{int64(epoch), int64(hit.Orbit(w)), int64(hit.FPGA(w)), int64(hit.Channel(w)), int64(b.Chamber)} {
+		line = append(strconv.AppendInt(line, v, 10), ',')
+	}
+	if inChamber {
+		line = strconv.AppendInt(line, int64(m.Layer(hit.Channel(w))), 10)
+	}
+	line = append(line, ',')
+	if inChamber {
+		line = strconv.AppendInt(line, int64(hit.Wire(hit.Channel(w))), 10)
+	}
+	line = append(hit.AppendNS(append(line, ','), hit.Ticks(w)*hit.DriftPerTick), ',')
+	if b.InOrbit {
+		line = hit.AppendNS(line, b.Drift)
+	}
+	if b.Late {
+		line = append(line, ",1\n"...)
+	} else {
+		line = append(line, ",0\n"...)
+	}
+	h.buf = line
+	h.w.Write(line) // an error stays in w and comes out of close
+}
