@@ -34,7 +34,7 @@ const usage = "dtcat FILE | dtfilter | dthist"
 type flags struct {
 	Window  string `default:"5s" help:"Length of a window (5s, 500ms, 2m), or all: one line at the end."`
 	Clock   string `default:"auto" enum:"auto,detector,wall" help:"Whose time windows are of: detector, wall; auto: detector, with --format cosmo wall."`
-	Format  string `default:"json" enum:"json,cosmo" help:"json, or cosmo: the second published pipeline's message."`
+	Format  string `default:"json" enum:"json,cosmo,text" help:"json; cosmo: the second published pipeline's message; text: for people."`
 	Hist1   string `default:"0:170:5" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
 	Hist2   string `default:"6e5:1e7:5e5" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
 	Hist4   string `default:"0:1000:10" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
@@ -59,7 +59,7 @@ func run(env *tool.Env) error {
 	if err != nil {
 		return err
 	}
-	out := newOutput(env)
+	out := newOutput(env, cli.Format)
 	if cli.Merge {
 		return merge(env, in, out, cli.Window == "all")
 	}
@@ -97,7 +97,7 @@ func (cli *flags) settings() (*hist.Settings, error) {
 		clock = hist.Wall
 	}
 	switch {
-	case cli.Partial && (clock == hist.Wall || cli.Format == "cosmo"):
+	case cli.Partial && (clock == hist.Wall || cli.Format != "json"):
 		return nil, errors.New("--partial is for the detector's clock and --window all, and for --format json")
 	case cli.Partial && cli.Merge:
 		return nil, errors.New("--partial and --merge exclude each other")
@@ -122,15 +122,16 @@ type output struct {
 	env  *tool.Env
 	node string
 	last int64 // Index of the line before, µs
+	text bool  // for people
 	buf  []byte
 }
 
-func newOutput(env *tool.Env) *output {
+func newOutput(env *tool.Env, format string) *output {
 	node, err := os.Hostname()
 	if err != nil {
 		node = "unknown"
 	}
-	return &output{env: env, node: node}
+	return &output{env: env, node: node, text: format == "text"}
 }
 
 // line writes a line.
@@ -140,12 +141,15 @@ func (o *output) line(l *hist.Line) error {
 		l.Index = o.last
 	}
 	l.Node = o.node
-	return o.text(l.Append(o.buf[:0]))
+	if o.text {
+		return o.write(appendText(o.buf[:0], l))
+	}
+	return o.write(append(l.Append(o.buf[:0]), '\n'))
 }
 
-// text writes a line that is text already.
-func (o *output) text(b []byte) error {
-	o.buf = append(b, '\n')
+// write writes a line, or several, at once.
+func (o *output) write(b []byte) error {
+	o.buf = b
 	_, err := o.env.Stdout.Write(o.buf)
 	return err
 }

@@ -538,7 +538,7 @@ func (p *program) writeCosmo() error {
 	b := p.cosmo.Append(p.out.buf[:0], p.cosmoRead)
 	p.cosmoRead = 0
 	p.cosmo.Reset()
-	return p.out.text(b)
+	return p.out.write(append(b, '\n'))
 }
 
 // hit writes one hit. Hits in no chamber have no layer and wire, and those of orbits without scintillator hit no drift time.

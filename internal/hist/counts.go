@@ -184,3 +184,15 @@ func (c *Counts) Relabel() {
 
 // SetMap sets the map.
 func (s *Settings) SetMap(m *hit.Map) { s.Map, s.digest = m, "" }
+
+// Total returns the hits of all chambers, in time and late.
+func (c *Counts) Total() int64 {
+	n := int64(0)
+	for i := range c.Chambers {
+		n += c.Chambers[i].Hits()
+	}
+	return n
+}
+
+// LiveSeconds returns the live detector time.
+func (c *Counts) LiveSeconds() float64 { return float64(c.live()) * hit.OrbitNum / hit.OrbitDen }

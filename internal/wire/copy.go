@@ -102,7 +102,8 @@ func stop(dst *Writer, open map[ID]*Frame, order []ID) error {
 type Sieve struct {
 	stage   string
 	reasons []string
-	fail    [][]uint64
+	fail    [][]uint64 // by index of the word
+	numbers [][]uint64 // by number, where some are absent
 	ledger  Frame
 	out     Frame
 	present []uint64
@@ -110,7 +111,7 @@ type Sieve struct {
 
 // NewSieve returns a Sieve that sets words aside for these reasons; stage is the name of the program in the ledger.
 func NewSieve(stage string, reasons []string) *Sieve {
-	s := &Sieve{stage: stage, reasons: reasons, fail: make([][]uint64, len(reasons))}
+	s := &Sieve{stage: stage, reasons: reasons, fail: make([][]uint64, len(reasons)), numbers: make([][]uint64, len(reasons))}
 	s.ledger.Ledger.Stage = stage
 	s.ledger.Ledger.Entries = make([]Entry, len(reasons))
 	for i := range reasons {
@@ -137,8 +138,9 @@ func (s *Sieve) Write(w *Writer, f *Frame, eval func(words []uint64, chambers []
 		if f.Present == nil {
 			e.Numbers = s.fail[i]
 		} else {
-			e.Numbers = resize(e.Numbers, bitmapLen(cover))
-			deposit(e.Numbers, s.fail[i], f.Present)
+			s.numbers[i] = resize(s.numbers[i], bitmapLen(cover))
+			deposit(s.numbers[i], s.fail[i], f.Present)
+			e.Numbers = s.numbers[i]
 		}
 	}
 	if kept == n {

@@ -1,0 +1,65 @@
+# make            build all programs into bin/
+# make demo       a simulated live run through the pipe, results on the terminal (DEMO=20: seconds)
+# make test       every test that this machine can run; says what it leaves out
+# make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy (internal/e2e/bench)
+# make fuzz       each fuzz target for FUZZTIME (default 30s)
+# make lint       gofmt, vet, staticcheck, shellcheck, import rules
+# make install    PREFIX=/usr/local
+
+PROGRAMS  = dtcat dtfilter dtchamber dthist
+PREFIX   ?= $(HOME)/.local
+FUZZTIME ?= 30s
+DEMO     ?= 20
+VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   = -s -w -X dt/internal/tool.Version=$(VERSION)
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+all: check
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./%)
+
+# One line says what is missing, instead of a page of compiler errors.
+check:
+	@[ "$$(uname -s)" = Linux ] || { echo "make: these tools need Linux (pipes are enlarged and polled), this is $$(uname -s)" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "make: no go on the PATH; Go $(GOVERSION) or newer is needed: https://go.dev/dl" >&2; exit 1; }
+	@v=$$(go env GOVERSION | sed 's/^go//; s/[^0-9.].*//'); \
+	 [ "$$(printf '%s\n%s\n' $(GOVERSION) "$$v" | sort -V | head -1)" = $(GOVERSION) ] || \
+	 { echo "make: Go $$v is too old; Go $(GOVERSION) or newer is needed: https://go.dev/dl" >&2; exit 1; }
+
+GOVERSION = $(shell sed -n 's/^go //p' go.mod)
+
+demo: all
+	@echo "A simulated run, live, for $(DEMO) s: bin/dtcat sim: | bin/dtfilter | bin/dtchamber | bin/dthist   (^C stops it)"
+	@echo
+	@bin/dtcat 'sim:?triggers=100&stale=0&hits=$(DEMO)000' --rate 2000 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --format text
+
+test: all
+	@.ci/test $(TESTFLAGS)
+
+bench: all
+	@internal/e2e/bench/bench
+
+# The package and the name of every fuzz target.
+fuzz:
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed 's|/[^/]*:func | |' | sort | while read -r dir target; do \
+		echo "$$dir $$target"; \
+		go test "$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x || exit 1; \
+	done
+
+lint: check
+	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
+	@go vet ./...
+	@go run $(STATICCHECK) ./...
+	@command -v shellcheck >/dev/null || { echo "make lint: shellcheck is missing (get it: apt-get install shellcheck)" >&2; exit 1; }
+	@shellcheck .ci/* internal/e2e/bench/bench
+	@.ci/imports
+
+install: all
+	@install -d '$(PREFIX)/bin'
+	@install -m 755 $(PROGRAMS:%=bin/%) '$(PREFIX)/bin'
+	@echo "installed in $(PREFIX)/bin"
+
+clean:
+	@rm -rf bin .bench
+
+.PHONY: all check demo test bench fuzz lint install clean
