@@ -31,7 +31,7 @@ GOVERSION = $(shell sed -n 's/^go //p' go.mod)
 demo: all
 	@echo "A simulated run, live, for $(DEMO) s: bin/dtcat sim: | bin/dtfilter | bin/dtchamber | bin/dthist   (^C stops it)"
 	@echo
-	@bin/dtcat 'sim:?triggers=100&stale=0&hits=$(DEMO)000' --rate 2000 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --format text
+	@bin/dtcat "sim:?triggers=100&stale=0&hits=$$(($(DEMO) * 3000))" --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --format text
 
 test: all
 	@.ci/test $(TESTFLAGS)

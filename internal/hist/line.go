@@ -222,10 +222,13 @@ func (l *Line) appendWindow(dst []byte, live int64) []byte {
 			seconds(`, "End": `, (w.Number+1)*set.Length)
 		}
 	case len(spans) > 0:
-		first, last := spans[0].First, spans[len(spans)-1].Last+1
-		seconds(`, "Seconds": `, last-first)
-		seconds(`, "Start": `, first)
-		seconds(`, "End": `, last)
+		length := int64(0)
+		for i := range spans {
+			length += spans[i].Last + 1 - spans[i].First
+		}
+		seconds(`, "Seconds": `, length)
+		seconds(`, "Start": `, spans[0].First)
+		seconds(`, "End": `, spans[len(spans)-1].Last+1)
 	}
 	seconds(`, "Live": `, live)
 	dst = append(dst, `, "Spans": [`...)

@@ -125,19 +125,19 @@ func HalfToFloat(h uint16) float64 {
 // A word of layout v1 (the course files) has HEAD 62–63, FPGA 58–61, and the rest where v2 has it. In its
 // text, TDC_CHANNEL counts from 1, but for the trigger and the scintillators, which have numbers of their own.
 const (
-	lcpSpecialRaw = 136 // raw channels 136, 137, 138 are 137, 138 (scintillators) and 139 (trigger) in the text
-	lcpHead       = 1
+	lcpSpecial = 136 // from raw channel 136 on, the scintillators and the trigger, channels are as in the text, 137 on
+	lcpHead    = 1
 )
 
-// FromLCP makes the v2 hit of a raw v1 word: HEAD 2, channels from 0, 137 to 139 as in the text, TDC_MEAS as in the
-// text (raw − 1). It reports false for a word that has none: HEAD not 1, FPGA above 7, or a TDC count of 0
+// FromLCP makes the v2 hit of a raw v1 word: HEAD 2, channels from 0, but those from 137 on as in the text, TDC_MEAS as in the
+// text (raw − 1). It reports false for a word that has none: HEAD not 1, FPGA above 7, channel 511, or a TDC count of 0
 // (the TDC counts from 1).
 func FromLCP(raw uint64) (uint64, bool) {
 	fpga, channel, tdc := int(raw>>58&15), int(raw>>49&511), int(raw&31)
-	if raw>>62 != lcpHead || fpga > MaxFPGA || tdc < 1 {
+	if raw>>62 != lcpHead || fpga > MaxFPGA || channel == MaxChannel || tdc < 1 {
 		return 0, false
 	}
-	if channel >= lcpSpecialRaw && channel < lcpSpecialRaw+3 {
+	if channel >= lcpSpecial {
 		channel++
 	}
 	return NewHit(fpga, channel, uint32(raw>>OrbitShift), int(raw>>BXShift&4095), tdc-1), true
@@ -148,7 +148,7 @@ func FromLCPText(head, fpga, channel int, orbit uint32, bx, tdc int) (uint64, bo
 	if head != lcpHead || fpga < 0 || fpga > MaxFPGA || channel < 1 || channel > MaxChannel || bx < 0 || bx > MaxBX || tdc < 0 || tdc >= MaxTDC {
 		return 0, false
 	}
-	if channel <= lcpSpecialRaw || channel > lcpSpecialRaw+3 {
+	if channel <= lcpSpecial {
 		channel--
 	}
 	return NewHit(fpga, channel, orbit, bx, tdc), true

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -71,19 +72,48 @@ func Main(name string, run func(*Env) error) {
 
 // Run runs a program and returns its exit code.
 func (e *Env) Run(run func(*Env) error) int {
-	err := run(e)
+	return e.tell(run(e))
+}
+
+// tell says what went wrong, each thing in a line of its own, and returns the exit code.
+func (e *Env) tell(err error) int {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of errors.Join itself
+		code := ExitOK
+		for _, one := range joined.Unwrap() {
+			code = max(code, e.tell(one))
+		}
+		return code
+	}
 	var usage *UsageError
+	var hint *hinted
 	switch {
 	case err == nil, errors.Is(err, errDone):
 		return ExitOK
 	case errors.As(err, &usage):
-		e.Say("%v (hint: %s -h)", err, e.Name)
+		if !errors.As(err, &hint) {
+			err = Hint(err, e.Name+" -h")
+		}
+		e.Say("%v", err)
 		return ExitUsage
 	case errors.Is(err, ErrTold):
 	default:
-		e.Say("%v", err)
+		e.Say("%v", Plain(err))
 	}
 	return ExitFailed
+}
+
+// Plain returns an error of the operating system without the name of the call: what is meant to be read is the file and the reason.
+func Plain(err error) error {
+	path, ok := err.(*fs.PathError) //nolint:errorlint // one inside of another error is part of its text
+	switch {
+	case !ok:
+		return err
+	case path.Path == os.Stdin.Name():
+		return fmt.Errorf("standard input: %w", path.Err)
+	case path.Path == os.Stdout.Name():
+		return fmt.Errorf("standard output: %w", path.Err)
+	}
+	return fmt.Errorf("%s: %w", path.Path, path.Err)
 }
 
 // Say prints one message, with the program's name before it, to standard error.
@@ -106,20 +136,22 @@ func (versionFlag) BeforeApply(app *kong.Kong, vars kong.Vars) error {
 	return nil
 }
 
-// Parse reads the command line into cli, a struct with kong tags. Flags can also be set as DT_… variables. about is the program's description
-// and examples its pipes, both shown by -h. vars are names and values for ${name} in the tags.
+// Parse reads the command line into cli, a struct with kong tags. Flags can also be set in the environment: --max-gap of dtcat is
+// DT_CAT_MAX_GAP. about is the program's description and examples its pipes, both shown by -h. vars are names and values for ${name} in the tags.
 func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
 	done := false
 	values := kong.Vars{"version": Version}
 	for i := 0; i+1 < len(vars); i += 2 {
 		values[vars[i]] = vars[i+1]
 	}
+	env := "DT_" + strings.ToUpper(strings.TrimPrefix(e.Name, "dt"))
 	k, err := kong.New(cli,
 		kong.Name(e.Name),
 		kong.Description(about),
 		kong.Embed(&common{}),
-		kong.DefaultEnvars("DT_"+strings.ToUpper(strings.TrimPrefix(e.Name, "dt"))),
+		kong.DefaultEnvars(env),
 		values,
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }), // the variables have a line of their own
 		kong.Writers(e.Stdout, e.Stderr),
 		kong.Exit(func(int) { done = true }),
 		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
@@ -128,17 +160,20 @@ func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
 			if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
 				return err
 			}
-			fmt.Fprintf(ctx.Stdout, "\nExamples:\n%s", examples)
-			return nil
+			_, err := fmt.Fprintf(ctx.Stdout, "\nA flag --NAME can also be set in the environment, as %s_NAME.\n\nExamples:\n%s", env, examples)
+			return err
 		}),
 	)
 	if err != nil {
 		return fmt.Errorf("command line: %w", err)
 	}
 	_, err = k.Parse(e.Args)
+	var path *fs.PathError
 	switch {
 	case done:
 		return errDone
+	case errors.As(err, &path): // from writing the help
+		return path
 	case err != nil:
 		return &UsageError{err.Error()}
 	}

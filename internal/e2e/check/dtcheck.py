@@ -67,7 +67,7 @@ def parse_lcp_row(line):
     w = parse_row(line)
     if w is None or w.channel == 0:
         return None
-    channel = w.channel if 137 <= w.channel <= 139 else w.channel - 1
+    channel = w.channel if w.channel >= 137 else w.channel - 1
     return Word(2, w.fpga, channel, w.orbit, w.bx, w.tdc)
 
 
@@ -83,7 +83,7 @@ def decode_v1(x):
     fpga, channel, tdc = x >> 58 & 0xF, x >> 49 & 0x1FF, (x & 0x1F) - 1
     if fpga > 7 or tdc < 0:
         return None
-    if 136 <= channel <= 138:           # 137, 138, 139 in the text, and kept so
+    if channel >= 136:                  # 137 on in the text, and kept so
         channel += 1
     return Word(2, fpga, channel, x >> 17 & 0xFFFFFFFF, x >> 5 & 0xFFF, tdc)
 
@@ -97,9 +97,11 @@ def read_records(path, layout):
     if is_text(data[:4096]):
         row = parse_lcp_row if layout == "lcp" else parse_row
         lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-        if lines[0].startswith("HEAD,"):
+        if lines[0].startswith("HEAD,"):      # a header further on is a bad row
             lines = lines[1:]
-        return [row(line) for line in lines if line]
+        if lines and not lines[-1]:
+            lines.pop()                 # behind the last line feed; any other blank line is a bad row
+        return [row(line) for line in lines]
     decode = decode_v1 if layout == "lcp" else decode_v2
     whole = len(data) // 8 * 8
     records = [decode(x) for (x,) in struct.iter_unpack("<Q", data[:whole])]
