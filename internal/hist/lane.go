@@ -62,10 +62,13 @@ type Lane struct {
 	// it has the orbits from binLo to binHi−1 and the number bin, −1 for underflow and −2 for overflow.
 	binLo, binHi int64
 	bin          int64
-	active       [hit.MaxChambers]int64
+	active       [codes]int64 // by chamber code
+	single       [codes]int64 // orbits with one hit, in that chamber
 
-	words    []uint64 // of the orbit that is being booked
+	tally    tally
+	words    []uint64 // of the orbits that are being booked
 	chambers []uint8
+	lates    []stray
 	masks    [hit.MaxChambers]uint64 // of the channels that are active in it
 }
 
@@ -84,7 +87,11 @@ type waiting struct {
 
 // NewLane returns a Lane of a run.
 func NewLane(set *Settings, run string) *Lane {
-	return &Lane{set: set, run: run, number: -1}
+	l := &Lane{set: set, run: run, number: -1}
+	for f := range l.tally.last {
+		l.tally.last[f] = -1
+	}
+	return l
 }
 
 // Ledger returns the ledger since the last window, to add to.
@@ -95,6 +102,7 @@ func (l *Lane) Pending() int64 { return l.pending }
 
 // TakeLedger returns the ledger since the last window and begins a new one.
 func (l *Lane) TakeLedger() Ledger {
+	l.foldHits(false)
 	ledger := l.ledger
 	l.ledger = Ledger{}
 	return ledger
@@ -136,8 +144,9 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 			queued++
 			continue
 		}
-		e.newest = max(e.newest, o)
 		queued++
+		e.newest = max(e.newest, o)
+		q := &e.queues[f]
 		if e.full>>f&1 == 0 {
 			e.full |= 1 << f
 			e.heads[f] = o
@@ -146,7 +155,12 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 			continue
 		}
 		e.last[f] = o
-		e.queues[f].push(&l.pool, w, chambers[i])
+		if q.tail == nil || q.end == blockLen {
+			q.extend(&l.pool)
+		}
+		q.tail.words[q.end] = w
+		q.tail.chambers[q.end] = chambers[i]
+		q.end++
 	}
 	l.wait(queued)
 }
@@ -173,7 +187,7 @@ func (l *Lane) wait(n int) {
 		e := l.epochs[0]
 		o := l.oldest(e)
 		e.below = max(e.below, o+1)
-		l.bookOrbit(e, o, true)
+		l.close(e, o+1, true)
 	}
 }
 
@@ -189,7 +203,7 @@ func (l *Lane) load() int64 {
 // Horizon says that of an epoch no orbit below horizon, and of epochs below open none at all, gets another hit in time. What can be closed is booked.
 func (l *Lane) Horizon(epoch uint32, horizon uint64, open uint32) error {
 	for len(l.epochs) > 0 && l.epochs[0].epoch < open {
-		l.close(l.epochs[0], math.MaxInt64)
+		l.close(l.epochs[0], math.MaxInt64, false)
 		l.next()
 	}
 	if epoch >= open {
@@ -200,7 +214,7 @@ func (l *Lane) Horizon(epoch uint32, horizon uint64, open uint32) error {
 	// Epochs above the oldest open one wait, however far their horizon is: windows come in order.
 	if len(l.epochs) > 0 && l.epochs[0].epoch == l.open {
 		e := l.epochs[0]
-		l.close(e, e.horizon)
+		l.close(e, e.horizon, false)
 		l.pass(e.epoch, e.horizon)
 	}
 	return l.err
@@ -252,7 +266,7 @@ func (l *Lane) Missed(epoch uint32, number int64) bool {
 func (l *Lane) Silent() error {
 	for _, e := range l.epochs {
 		e.below = e.newest + 1
-		l.close(e, math.MaxInt64)
+		l.close(e, math.MaxInt64, false)
 	}
 	return l.err
 }
@@ -260,7 +274,7 @@ func (l *Lane) Silent() error {
 // Finish closes all that is pending and ends the last window.
 func (l *Lane) Finish() error {
 	for len(l.epochs) > 0 {
-		l.close(l.epochs[0], math.MaxInt64)
+		l.close(l.epochs[0], math.MaxInt64, false)
 		l.next()
 	}
 	return l.err
@@ -317,15 +331,4 @@ func (l *Lane) oldest(e *waiting) int64 {
 		o = min(o, int64(e.strays[0].orbit))
 	}
 	return o
-}
-
-// close books all orbits below limit.
-func (l *Lane) close(e *waiting, limit int64) {
-	for {
-		o := l.oldest(e)
-		if o >= limit {
-			return
-		}
-		l.bookOrbit(e, o, false)
-	}
 }

@@ -5,7 +5,6 @@ package hist
 type queue struct {
 	head, tail *block
 	first, end int // of head, and of tail: head.words[first] is next, tail.words[end] is free
-	n          int
 }
 
 const blockLen = 1024
@@ -27,33 +26,37 @@ func (p *pool) get() *block {
 	return new(block)
 }
 
-func (q *queue) push(p *pool, w uint64, chamber uint8) {
+// extend makes room for a hit at tail.words[end].
+func (q *queue) extend(p *pool) {
+	b := p.get()
 	if q.tail == nil {
-		q.head, q.first, q.end = p.get(), 0, 0
-		q.tail = q.head
-	} else if q.end == blockLen {
-		q.tail.next = p.get()
-		q.tail, q.end = q.tail.next, 0
+		q.head, q.first = b, 0
+	} else {
+		q.tail.next = b
 	}
-	q.tail.words[q.end] = w
-	q.tail.chambers[q.end] = chamber
-	q.end++
-	q.n++
+	q.tail, q.end = b, 0
 }
 
-// pop drops the next hit. The queue must have one.
-func (q *queue) pop(p *pool) {
-	q.first++
-	q.n--
-	switch {
-	case q.n == 0:
-		q.head.next, p.free = p.free, q.head
-		q.head, q.tail = nil, nil
-	case q.first == blockLen:
-		b := q.head
-		q.head, q.first = b.next, 0
-		b.next, p.free = p.free, b
+// headEnd returns the end of the first block.
+func (q *queue) headEnd() int {
+	if q.head == q.tail {
+		return q.end
 	}
+	return blockLen
+}
+
+// nextBlock drops the first block, which is not the last, and returns the next.
+func (q *queue) nextBlock(p *pool) *block {
+	b := q.head
+	q.head, q.first = b.next, 0
+	b.next, p.free = p.free, b
+	return q.head
+}
+
+// drop drops the only block.
+func (q *queue) drop(p *pool) {
+	q.head.next, p.free = p.free, q.head
+	q.head, q.tail = nil, nil
 }
 
 // A stray is a pending hit that waits out of the order of its FPGA: one that came after a later one, or a late hit,
