@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"dt/internal/hit"
 )
@@ -49,13 +50,21 @@ func (c *cat) read(names []string, order chan<- *chunk) {
 		}()
 	}
 	for {
+		found := false
 		for i, name := range names {
-			if !c.readOne(name, c.cli.Follow && i == len(names)-1, jobs, order) {
-				return
+			for {
+				in, more := c.readOne(name, c.cli.Follow && i == len(names)-1, jobs, order)
+				if !more {
+					return
+				}
+				found = found || in.found
+				if in.follow == nil || !in.follow.replaced {
+					break
+				}
 			}
 		}
-		if !c.cli.Loop {
-			return
+		if !c.cli.Loop || !found {
+			return // also where there is nothing to be had a second time
 		}
 	}
 }
@@ -79,27 +88,33 @@ func (c *cat) send(k *chunk, jobs chan<- *chunk, order chan<- *chunk) {
 }
 
 // readOne reads one source. It returns false when the consumer has had enough.
-func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) bool {
+func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) (*input, bool) {
 	in, err := c.open(name, c.cli.From, follow)
 	if err != nil {
+		in = &input{name: name}
 		k := c.get()
 		if k == nil {
-			return false
+			return in, false
 		}
-		k.in, k.err = &input{name: name}, err
+		k.in, k.err = in, err
 		c.send(k, jobs, order)
-		return true
+		return in, true
 	}
 	defer in.Close()
 	if in.format == formatStream {
 		k := c.get()
 		if k == nil {
-			return false
+			return in, false
 		}
 		k.in, k.opened, k.err = in, true, io.EOF
 		c.send(k, jobs, order)
-		<-c.streamed // the consumer reads it by itself
-		return true
+		select {
+		case <-c.streamed: // the consumer has read it by itself
+		case <-c.enough:
+			return in, false
+		}
+		in.found = true
+		return in, true
 	}
 	raw := in.format == formatRaw || in.format == formatLCPRaw
 	var rest []byte // an unfinished record
@@ -108,7 +123,7 @@ func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) bool 
 	for first := true; ; first = false {
 		k := c.get()
 		if k == nil {
-			return false
+			return in, false
 		}
 		k.in, k.opened = in, first
 		if k.data == nil {
@@ -117,8 +132,9 @@ func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) bool 
 		k.data = append(k.data, rest...)
 		n, err := in.r.Read(k.data[len(k.data):chunkSize])
 		k.data = k.data[:len(k.data)+n]
+		in.found = in.found || n > 0
 		if err != nil && !errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%s: %s%w", in.name, packedPrefix(in.packed), err)
+			err = in.failure(err)
 		}
 		k.err = err
 		whole := len(k.data)
@@ -149,16 +165,9 @@ func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) bool 
 		k.offset = offset
 		c.send(k, jobs, order)
 		if err != nil {
-			return true
+			return in, true
 		}
 	}
-}
-
-func packedPrefix(packed string) string {
-	if packed == "" {
-		return ""
-	}
-	return packed + ": "
 }
 
 // cutLong makes of a chunk that begins inside, or is nothing but, a line too long for a chunk: the piece of that line, and leaves
@@ -193,8 +202,9 @@ func (k *chunk) decode() {
 	case formatJSON:
 		k.words, k.bad = hit.DecodeJSON(k.words, k.bad, k.data, false)
 	case formatRaw:
-		for i := 0; i+8 <= len(k.data); i += 8 {
-			k.words = append(k.words, binary.LittleEndian.Uint64(k.data[i:]))
+		k.words = slices.Grow(k.words[:0], len(k.data)/8)[:len(k.data)/8]
+		for i := range k.words {
+			k.words[i] = binary.LittleEndian.Uint64(k.data[8*i:])
 		}
 	case formatLCPRaw:
 		k.decodeLCP()

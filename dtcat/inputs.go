@@ -24,10 +24,11 @@ import (
 // dataSuffixes are what a folder's data files end in, with or without .gz or .zst behind.
 var dataSuffixes = []string{".txt", ".csv", ".dat", ".raw", ".json", ".jsonl", ".dts"}
 
-// expand replaces folders by their data files, in natural order: data_9 before data_10.
-func expand(sources []string) ([]string, error) {
+// expand replaces folders by their data files, in natural order: data_9 before data_10. A folder with none is told, like a file
+// that can't be read.
+func (c *cat) expand() []string {
 	var names []string
-	for _, name := range sources {
+	for _, name := range c.cli.Sources {
 		info, err := os.Stat(name)
 		if name == "-" || strings.HasPrefix(name, "sim:") || err != nil || !info.IsDir() {
 			names = append(names, name) // what does not exist is told when its turn comes
@@ -35,7 +36,8 @@ func expand(sources []string) ([]string, error) {
 		}
 		entries, err := os.ReadDir(name)
 		if err != nil {
-			return nil, err
+			c.fail(tool.Plain(err))
+			continue
 		}
 		var found []string
 		for _, e := range entries {
@@ -44,12 +46,19 @@ func expand(sources []string) ([]string, error) {
 			}
 		}
 		if len(found) == 0 {
-			return nil, tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, ", ")+", or these and .gz or .zst")
+			c.fail(tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, " ")+", with or without .gz or .zst"))
+			continue
 		}
 		slices.SortFunc(found, natural)
 		names = append(names, found...)
 	}
-	return names, nil
+	return names
+}
+
+// fail tells of a source that can't be read. The others are.
+func (c *cat) fail(err error) {
+	c.env.Say("%v", err)
+	c.failed = true
 }
 
 func isData(name string) bool {
@@ -119,7 +128,9 @@ type input struct {
 	what   tool.Content
 	format format
 	packed string // "gzip", "zstd", or nothing
-	header bool   // the first line is the header
+	follow *follower
+	header bool // the first line is the header
+	found  bool // there is something behind it
 
 	simWords uint64 // of a simulated source
 	skipped  uint64 // bytes of it, and of a byte order mark
@@ -148,14 +159,14 @@ func (c *cat) open(name, from string, follow bool) (*input, error) {
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, err
+			return nil, tool.Plain(err)
 		}
 		in.close = append(in.close, func() { f.Close() })
 		info, err := f.Stat()
 		switch {
 		case err != nil:
 			in.Close()
-			return nil, err
+			return nil, tool.Plain(err)
 		case info.IsDir():
 			in.Close()
 			return nil, fmt.Errorf("%s: a folder", name)
@@ -164,14 +175,15 @@ func (c *cat) open(name, from string, follow bool) (*input, error) {
 		}
 		file = f
 		if follow {
-			file = &follower{f: f, name: name, c: c}
+			in.follow = &follower{f: f, name: name, c: c}
+			file = in.follow
 		}
 	}
 	in.count = &counter{r: file}
 	in.r = bufio.NewReaderSize(in.count, sniffSize)
 	if err := in.unpack(); err != nil {
 		in.Close()
-		return nil, fmt.Errorf("%s: %w", in.name, err)
+		return nil, in.failure(err)
 	}
 	if err := in.recognise(from); err != nil {
 		in.Close()
@@ -187,7 +199,7 @@ func (in *input) Close() {
 	}
 }
 
-// peek returns the beginning of what is there. Of a slow input that may be little, but a line at least.
+// peek returns the beginning of what is there. Of a slow input that may be little, but enough to tell what it is.
 func (in *input) peek() ([]byte, error) {
 	for n := 1; ; n = min(in.r.Buffered()+1, sniffSize) {
 		head, err := in.r.Peek(n)
@@ -195,13 +207,40 @@ func (in *input) peek() ([]byte, error) {
 			head = all
 		}
 		switch {
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, err
-		case err != nil, len(head) >= sniffSize, strings.IndexByte(string(head), '\n') >= 0, wire.IsStream(head), len(head) >= 64 && tool.Sniff(head) == tool.Binary,
-			len(head) >= 4 && (tool.Sniff(head) == tool.Gzip || tool.Sniff(head) == tool.Zstd):
+		case errors.Is(err, io.EOF), err == nil && len(head) >= sniffSize:
 			return head, nil
+		case err != nil:
+			return nil, err
+		}
+		line := strings.IndexByte(string(head), '\n') >= 0
+		switch tool.Sniff(head) {
+		case tool.Stream, tool.Gzip, tool.Zstd:
+			return head, nil
+		case tool.CSV, tool.JSON, tool.Results:
+			if line {
+				return head, nil
+			}
+		case tool.Binary:
+			const someWords = 64
+			if len(head) >= someWords {
+				return head, nil
+			}
 		}
 	}
+}
+
+// failure says that the source can't be read on.
+func (in *input) failure(err error) error {
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path):
+		return tool.Plain(path)
+	case in.packed != "" && errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: the %s file is cut, its end is missing", in.name, in.packed)
+	case in.packed != "":
+		return fmt.Errorf("%s: %s: %w", in.name, in.packed, err)
+	}
+	return fmt.Errorf("%s: %w", in.name, err)
 }
 
 // unpack puts a decompressor before a source that needs one.
@@ -212,19 +251,19 @@ func (in *input) unpack() error {
 	}
 	switch tool.Sniff(head) {
 	case tool.Gzip:
+		in.packed = "gzip"
 		z, err := gzip.NewReader(in.r)
 		if err != nil {
-			return fmt.Errorf("gzip: %w", err)
+			return err
 		}
-		in.packed = "gzip"
 		in.r = bufio.NewReaderSize(z, sniffSize)
 	case tool.Zstd:
+		in.packed = "zstd"
 		z, err := zstd.NewReader(in.r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(16<<20))
 		if err != nil {
 			return fmt.Errorf("zstd: %w", err)
 		}
 		in.close = append(in.close, z.Close)
-		in.packed = "zstd"
 		in.r = bufio.NewReaderSize(z, sniffSize)
 	}
 	return nil
@@ -234,7 +273,7 @@ func (in *input) unpack() error {
 func (in *input) recognise(from string) error {
 	head, err := in.peek()
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", in.name, in.packed, err)
+		return in.failure(err)
 	}
 	in.what = tool.Sniff(head)
 	switch {
@@ -253,9 +292,9 @@ func (in *input) recognise(from string) error {
 	case in.what == tool.Binary && plausible(head):
 		in.format = formatRaw
 	case in.what == tool.Results:
-		return tool.Hint(fmt.Errorf("%s: these are result lines, not words", in.name), "dthist --merge reads them")
+		return tool.Hint(fmt.Errorf("%s: result lines, not words", in.name), "dthist --merge reads them")
 	default:
-		return tool.Hint(fmt.Errorf("%s: %s that is no words, as far as can be seen", in.name, in.what), "--from csv, json, raw or lcp if it is")
+		return tool.Hint(fmt.Errorf("%s: %s, and no words that can be recognised", in.name, in.what), "if there are, say --from csv, json, raw or lcp")
 	}
 	if in.format == formatCSV || in.format == formatLCP {
 		return in.skipHeader(head)
@@ -304,13 +343,14 @@ func plausible(head []byte) bool {
 	return n > 0 && good*10 >= n*9
 }
 
-// A follower reads a file that grows, or is replaced by another of the same name, without end. It polls, because changes on a
-// network mount raise no event.
+// A follower reads a file that grows, without end, or until another is there in its place. It polls, because changes on a network
+// mount raise no event.
 type follower struct {
-	f    *os.File
-	name string
-	c    *cat
-	at   int64
+	f        *os.File
+	name     string
+	c        *cat
+	at       int64
+	replaced bool // the end was that of a file that is there no more, or was cut
 }
 
 const followPoll = 100 * time.Millisecond
@@ -319,8 +359,11 @@ func (r *follower) Read(p []byte) (int, error) {
 	for {
 		n, err := r.f.Read(p)
 		r.at += int64(n)
-		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
+		if n > 0 || len(p) == 0 || err != nil && !errors.Is(err, io.EOF) {
 			return n, err
+		}
+		if r.replaced {
+			return 0, io.EOF
 		}
 		select {
 		case <-r.c.stopped:
@@ -332,21 +375,19 @@ func (r *follower) Read(p []byte) (int, error) {
 			continue // it may come back
 		}
 		if err != nil {
-			return 0, err
+			return 0, tool.Plain(err)
 		}
 		old, err := r.f.Stat()
 		if err != nil {
-			return 0, err
+			return 0, tool.Plain(err)
 		}
-		if os.SameFile(old, now) && now.Size() >= r.at {
-			continue
+		switch {
+		case !os.SameFile(old, now):
+			r.c.env.Say("%s: the file was replaced; reading the new one", r.name)
+			r.replaced = true // the old one is read to its end, which may have come only now
+		case now.Size() < r.at:
+			r.c.env.Say("%s: the file became shorter; reading it from the beginning", r.name)
+			r.replaced = true
 		}
-		f, err := os.Open(r.name)
-		if err != nil {
-			continue
-		}
-		r.c.env.Say("%s: the file was replaced; reading the new one", r.name)
-		r.f.Close()
-		r.f, r.at = f, 0
 	}
 }

@@ -14,10 +14,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,29 +31,30 @@ import (
 
 const examples = `  dtcat run/*.txt | dtfilter | dtchamber | dthist
   dtcat 'sim:?seed=7&hits=2000000' | dtfilter | dthist --window all
-  dtcat --from lcp run591.dat.gz --speed 1 --max-gap 2s | dtfilter 'HEAD == 2' | dtchamber --map lcp | dthist
+  dtcat run.csv --speed 10 --max-gap 1s | dtfilter | dthist --window 2s
+  dtcat --from lcp run591.dat.gz | dtfilter 'HEAD == 2' | dtchamber --map lcp | dthist
   dtcat 'sim:?hits=1000' | dtfilter | dtcat --to csv --columns +CHAMBER,LAYER,WIRE,T_NS
 `
 
 type flags struct {
-	Sources     []string      `arg:"" optional:"" name:"source" env:"-" help:"Files, folders, - or sim: (settings: dtcat --sim-settings)."`
-	From        string        `default:"auto" enum:"auto,csv,json,raw,lcp" help:"What the sources are: auto, csv, json, raw, lcp (v1, text or raw)."`
-	To          string        `default:"stream" enum:"stream,csv,json,raw" help:"What to write: stream, csv, json, raw."`
-	Header      string        `default:"auto" enum:"auto,yes,no" help:"Header of --to csv: auto (as the source had), yes, no."`
-	Columns     string        `help:"More columns for --to csv: +CHAMBER,LAYER,WIRE,T_NS, or some of them."`
-	Limit       uint64        `help:"Stop after so many records."`
+	Sources     []string      `arg:"" optional:"" name:"source" env:"-" help:"Files, folders, - (standard input) or sim: (simulated)."`
+	From        string        `default:"auto" enum:"auto,csv,json,raw,lcp" placeholder:"auto" help:"Form of the sources: csv json raw lcp (v1 words)."`
+	To          string        `default:"stream" enum:"stream,csv,json,raw" placeholder:"stream" help:"What to write: stream csv json raw."`
+	Header      string        `default:"auto" enum:"auto,yes,no" help:"Header of --to csv: yes no, auto: as the source had."`
+	Columns     string        `placeholder:"NAMES" help:"More columns of --to csv: +CHAMBER,LAYER,WIRE,T_NS."`
+	Limit       uint64        `placeholder:"N" help:"Stop after so many records."`
 	Loop        bool          `help:"Begin again at the end of the sources, for ever."`
-	Follow      bool          `short:"f" help:"At its end, wait for the last file to grow or to be replaced."`
-	Rate        float64       `help:"Words a second. Default: as fast as possible; an endless sim: in real time."`
-	Speed       float64       `help:"Play at so many times the detector's time."`
-	MaxGap      time.Duration `help:"With --speed: shorten longer gaps in the data to this."`
-	Lateness    int64         `default:"${lateness}" help:"Orbits to wait for a slow FPGA before its hits are late."`
-	Run         string        `env:"-" help:"Name of the run. Default: a random one."`
-	Rejects     string        `help:"Keep the records that are no word in this file, as they were."`
+	Follow      bool          `short:"f" help:"Wait for the last file to grow or to be replaced."`
+	Rate        float64       `placeholder:"N" help:"Words a second. Default: as fast as they go."`
+	Speed       float64       `placeholder:"X" help:"Play at so many times the detector's time."`
+	MaxGap      time.Duration `placeholder:"TIME" help:"With --speed: shorten longer gaps in the data."`
+	Lateness    int64         `default:"${lateness}" help:"Orbits that a slow FPGA is waited for."`
+	Run         string        `env:"-" placeholder:"NAME" help:"Name of the run. Default: a random one."`
+	Rejects     string        `placeholder:"FILE" help:"Keep records that are no words in FILE."`
 	Strict      bool          `help:"Stop at the first record that is no word."`
 	PrintFormat bool          `env:"-" help:"Say what each source is, and exit."`
 	SimSettings bool          `env:"-" help:"List the settings of sim:, and exit."`
-	Progress    string        `default:"auto" enum:"auto,yes,no" help:"Progress line on standard error: auto (on a terminal), yes, no."`
+	Progress    string        `default:"auto" enum:"auto,yes,no" help:"Progress line: yes no, auto: on a terminal."`
 }
 
 func main() { tool.Main("dtcat", run) }
@@ -72,9 +76,11 @@ type cat struct {
 	progress *progress
 
 	records uint64 // handed to out
-	told    int    // bad records of this input that were told
-	failed  bool   // something could not be read
-	lines   int    // of this input, before the chunk
+	told    int    // bad records of this input
+	inInput int    // records of it
+	hinted  bool
+	failed  bool // something could not be read
+	lines   int  // of this input, before the chunk
 	marked  time.Time
 }
 
@@ -83,7 +89,7 @@ const tellAtMost = 10
 
 func run(env *tool.Env) error {
 	c := &cat{env: env}
-	err := env.Parse(&c.cli, "Reads TDC words from files, folders, standard input or a simulated source, as a hit stream.", examples, "lateness", fmt.Sprint(wire.DefaultLateness))
+	err := env.Parse(&c.cli, "Reads TDC words from files, folders or a simulation, as a hit stream.", examples, "lateness", fmt.Sprint(wire.DefaultLateness))
 	switch {
 	case err != nil:
 		return err
@@ -94,9 +100,9 @@ func run(env *tool.Env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	names, err := expand(c.cli.Sources)
-	if err != nil {
-		return err
+	names := c.expand()
+	if len(names) == 0 {
+		return tool.ErrTold
 	}
 	if c.cli.PrintFormat {
 		return c.printFormats(names)
@@ -107,6 +113,9 @@ func run(env *tool.Env) error {
 			return err
 		}
 	} else {
+		if c.cli.To == "raw" && tool.IsTerminal(env.Stdout) {
+			return tool.Hint(&tool.UsageError{Msg: "standard output is a terminal, and --to raw is binary"}, "--to csv, or > FILE")
+		}
 		wire.Enlarge(env.Stdout)
 	}
 	if c.cli.Rejects != "" {
@@ -123,23 +132,32 @@ func (c *cat) check() error {
 	cli := &c.cli
 	if len(cli.Sources) == 0 {
 		if tool.IsTerminal(c.env.Stdin) {
-			return tool.Hint(&tool.UsageError{Msg: "no source, and nothing is piped in"}, "dtcat FILE, or dtcat sim:")
+			return tool.Hint(&tool.UsageError{Msg: "no source is named, and nothing is piped in"}, "dtcat FILE, or dtcat sim:")
 		}
 		cli.Sources = []string{"-"}
 	}
-	sims := 0
+	sims, stdins := 0, 0
 	for _, s := range cli.Sources {
-		if strings.HasPrefix(s, "sim:") {
+		switch {
+		case strings.HasPrefix(s, "sim:"):
 			sims++
+		case s == "-":
+			stdins++
 		}
 	}
 	switch {
 	case sims > 0 && len(cli.Sources) > 1:
 		return &tool.UsageError{Msg: "sim: is a run by itself, with no other source beside it"}
+	case cli.Loop && (stdins > 0 || sims > 0 || cli.Follow):
+		return &tool.UsageError{Msg: "--loop is for files: it excludes --follow, sim: and standard input"}
+	case stdins > 1:
+		return &tool.UsageError{Msg: "standard input can be read only once"}
 	case cli.Lateness < 0 || cli.Lateness > hit.MaxOrbit:
 		return &tool.UsageError{Msg: fmt.Sprintf("--lateness %d: 0 to %d orbits are possible", cli.Lateness, int64(hit.MaxOrbit))}
+	case math.IsNaN(cli.Rate+cli.Speed) || math.IsInf(cli.Rate+cli.Speed, 0):
+		return &tool.UsageError{Msg: "--rate and --speed are finite numbers"}
 	case cli.Rate < 0 || cli.Speed < 0 || cli.MaxGap < 0:
-		return &tool.UsageError{Msg: "--rate, --speed and --max-gap are not negative"}
+		return &tool.UsageError{Msg: "--rate, --speed and --max-gap can't be negative"}
 	case cli.Rate > 0 && cli.Speed > 0:
 		return &tool.UsageError{Msg: "--rate and --speed exclude each other"}
 	case cli.MaxGap > 0 && cli.Speed == 0:
@@ -151,8 +169,18 @@ func (c *cat) check() error {
 			return &tool.UsageError{Msg: "--run: " + err.Error()}
 		}
 	}
+	if cli.Columns != "" {
+		for _, name := range cli.columns() {
+			if !slices.Contains(moreColumns, name) {
+				return &tool.UsageError{Msg: fmt.Sprintf("--columns: there is no column %q; possible are +%s", name, strings.Join(moreColumns, ","))}
+			}
+		}
+	}
 	return nil
 }
+
+// columns are those of --columns.
+func (cli *flags) columns() []string { return strings.Split(strings.TrimPrefix(cli.Columns, "+"), ",") }
 
 // printFormats says what each source is.
 func (c *cat) printFormats(names []string) error {
@@ -162,13 +190,14 @@ func (c *cat) printFormats(names []string) error {
 			if err != nil {
 				return &tool.UsageError{Msg: err.Error()}
 			}
-			fmt.Fprintf(c.env.Stdout, "%s\tsimulated\n", cfg)
+			if _, err := fmt.Fprintf(c.env.Stdout, "%s\tsimulated\n", cfg); err != nil {
+				return err
+			}
 			continue
 		}
 		in, err := c.open(name, c.cli.From, false)
 		if err != nil {
-			c.env.Say("%v", err)
-			c.failed = true
+			c.fail(err)
 			continue
 		}
 		what := string(in.format)
@@ -178,8 +207,10 @@ func (c *cat) printFormats(names []string) error {
 		if in.packed != "" {
 			what += " in " + in.packed
 		}
-		fmt.Fprintf(c.env.Stdout, "%s\t%s\n", in.name, what)
 		in.Close()
+		if _, err := fmt.Fprintf(c.env.Stdout, "%s\t%s\n", in.name, what); err != nil {
+			return err
+		}
 	}
 	if c.failed {
 		return tool.ErrTold
@@ -290,7 +321,7 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 // take hands one chunk to the output.
 func (c *cat) take(k *chunk) (ending, error) {
 	if k.opened {
-		c.told, c.lines = 0, 0
+		c.lines = 0
 		if k.in.header {
 			c.lines = 1
 		}
@@ -305,6 +336,7 @@ func (c *cat) take(k *chunk) (ending, error) {
 	if end, err := c.bads(k); err != nil || end != exhausted {
 		return end, err
 	}
+	c.inInput += k.records
 	if len(k.words) > 0 || len(k.bad) > 0 {
 		if end, err := c.words(k.words, k.bad); err != nil || end != exhausted {
 			return end, err
@@ -318,23 +350,23 @@ func (c *cat) take(k *chunk) (ending, error) {
 	case k.err == nil:
 		return exhausted, nil
 	case !errors.Is(k.err, io.EOF):
-		c.env.Say("%v", k.err)
-		c.failed = true
+		c.fail(k.err)
 	}
 	if c.told > tellAtMost {
-		c.env.Say("%s: %d records are no words in all", k.in.name, c.told)
+		c.env.Say("%s: %d records of %d are no words", k.in.name, c.told, c.inInput)
 	}
 	c.progress.inputDone()
-	return exhausted, c.hintLCP(k.in)
+	c.hintLCP(k.in)
+	c.told, c.inInput = 0, 0
+	return exhausted, nil
 }
 
-// hintLCP warns of a source that has words, but no hit.
-func (c *cat) hintLCP(in *input) error {
-	if s, ok := c.out.(*streamSink); ok && s.words > 0 && s.hits == 0 && !s.hinted {
-		s.hinted = true
-		c.env.Say("%s: %d words, but none with HEAD 2, a hit (hint: a v1 file wants --from lcp)", in.name, s.words)
+// hintLCP warns of a source that has records, but no hit, as long as there was none before.
+func (c *cat) hintLCP(in *input) {
+	if s, ok := c.out.(*streamSink); ok && s.hits == 0 && c.inInput > 0 && !c.hinted && in.format != formatLCP && in.format != formatLCPRaw {
+		c.hinted = true
+		c.env.Say("%s: not one hit (HEAD 2) in %d records (hint: a v1 course file wants --from lcp)", in.name, c.inInput)
 	}
-	return nil
 }
 
 // bads tells of the records of a chunk that are no words, and keeps them.
@@ -346,7 +378,7 @@ func (c *cat) bads(k *chunk) (ending, error) {
 		if raw {
 			place = fmt.Sprintf("%s: word %d", k.in.name, c.lines+b.Line)
 		}
-		if end, err := c.reject(place, b.Reason, b.Text, !raw); err != nil || end != exhausted {
+		if end, err := c.reject(place, b.Reason, k.lineOf(b.Text), !raw); err != nil || end != exhausted {
 			return end, err
 		}
 	}
@@ -355,7 +387,10 @@ func (c *cat) bads(k *chunk) (ending, error) {
 		k.records++
 		return c.reject(fmt.Sprintf("%s: word %d", k.in.name, c.lines+k.records-1), fmt.Sprintf("%d bytes left over, a word has 8", len(k.odd)), k.odd, false)
 	}
-	if len(k.piece) > 0 {
+	if len(k.piece) > 0 || k.whole {
+		if k.whole && !bytes.HasSuffix(k.piece, []byte("\n")) {
+			k.piece = append(k.piece, '\n') // the last line lacks it
+		}
 		if c.rejects != nil {
 			if _, err := c.rejects.Write(k.piece); err != nil {
 				return 0, err
@@ -370,12 +405,21 @@ func (c *cat) bads(k *chunk) (ending, error) {
 	return exhausted, nil
 }
 
+// lineOf returns a record of the chunk with the carriage return that may be behind it.
+func (k *chunk) lineOf(text []byte) []byte {
+	end := cap(k.data) - cap(text) + len(text) // both end with the same memory
+	if end >= 0 && end < len(k.data) && k.data[end] == '\r' {
+		return text[:len(text)+1]
+	}
+	return text
+}
+
 // reject tells of one record that is no word, and keeps it.
 func (c *cat) reject(place, reason string, text []byte, line bool) (ending, error) {
 	if c.told++; c.told <= tellAtMost {
 		c.env.Say("%s: %s", place, reason)
 	} else if c.told == tellAtMost+1 {
-		c.env.Say("%s: %s; further ones of this source are only counted", place, reason)
+		c.env.Say("%s: %s; further ones of this source are counted, not told", place, reason)
 	}
 	c.progress.rejects++
 	if c.rejects != nil && text != nil {

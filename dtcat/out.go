@@ -31,11 +31,7 @@ func (c *cat) openOut(in *input) error {
 	case c.out != nil:
 		return nil
 	case c.w == nil:
-		text, err := c.newTextSink(in.form())
-		if err != nil {
-			return err
-		}
-		c.out = text
+		c.out = c.newTextSink(in.form())
 		return nil
 	}
 	name := c.cli.Run
@@ -73,7 +69,6 @@ func (in *input) form() string {
 type streamSink struct {
 	src         *wire.Source
 	words, hits int // hits: counted up to the first only
-	hinted      bool
 }
 
 func (s *streamSink) add(words []uint64, bad []wire.Bad) error {
@@ -107,18 +102,13 @@ type textSink struct {
 // The columns that --columns can add.
 var moreColumns = []string{"CHAMBER", "LAYER", "WIRE", "T_NS"}
 
-func (c *cat) newTextSink(form string) (*textSink, error) {
+func (c *cat) newTextSink(form string) *textSink {
 	s := &textSink{w: bufio.NewWriterSize(c.env.Stdout, 256<<10), to: c.cli.To, m: hit.DefaultMap()}
 	s.header = s.to == "csv" && (c.cli.Header == "yes" || c.cli.Header == "auto" && form != wire.FormCSV)
 	if c.cli.Columns != "" {
-		for _, name := range strings.Split(strings.TrimPrefix(c.cli.Columns, "+"), ",") {
-			if !slices.Contains(moreColumns, name) {
-				return nil, &tool.UsageError{Msg: fmt.Sprintf("--columns: there is no column %q; possible are +%s", name, strings.Join(moreColumns, ","))}
-			}
-			s.columns = append(s.columns, name)
-		}
+		s.columns = c.cli.columns()
 	}
-	return s, nil
+	return s
 }
 
 func (s *textSink) add(words []uint64, _ []wire.Bad) error {
@@ -207,8 +197,8 @@ func (c *cat) stream(k *chunk) (ending, error) {
 		c.failed = true
 		return exhausted, nil
 	}
-	if c.w != nil && (c.cli.Limit > 0 || c.pace.active()) {
-		return 0, &tool.UsageError{Msg: k.in.name + ": --limit, --rate and --speed are for words, and this is a stream already"}
+	if c.w != nil && (c.cli.Limit > 0 || c.cli.Loop || c.pace.active()) {
+		return 0, &tool.UsageError{Msg: k.in.name + ": --limit, --loop, --rate and --speed are for words, and this is a stream already"}
 	}
 	src := wire.NewReader(k.in.r)
 	if k.in.name == "standard input" && k.in.packed == "" {
@@ -269,11 +259,7 @@ func (c *cat) streamToText(src *wire.Reader, tell func(error)) error {
 			tell(fmt.Errorf("%s was cut at record %d: no end frame", f.Lane.ID(), f.Next))
 		case wire.KindLane:
 			if c.out == nil {
-				text, err := c.newTextSink(f.Lane.Form)
-				if err != nil {
-					return err
-				}
-				c.out = text
+				c.out = c.newTextSink(f.Lane.Form)
 			}
 		case wire.KindMap:
 			m, err := hit.ParseMap(f.Payload())

@@ -10,7 +10,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -90,8 +92,14 @@ func loadMap(name string) ([]byte, *hit.Map, error) {
 	if !ok {
 		info, err := os.Stat(name)
 		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, nil, tool.Hint(&tool.UsageError{Msg: fmt.Sprintf("--map: %q is neither a built-in map nor a file", name)}, "--map minidt, --map lcp, or begin with --print-map > FILE")
 		case err != nil:
-			return nil, nil, tool.Hint(fmt.Errorf("no built-in map is called %q, and as a file: %w", name, err), "--map minidt, or --print-map > FILE to begin with")
+			return nil, nil, err
+		case info.IsDir():
+			return nil, nil, fmt.Errorf("%s: a folder, not a map", name)
+		case info.Size() == 0:
+			return nil, nil, fmt.Errorf("%s: empty, not a map", name)
 		case info.Size() > maxMap:
 			return nil, nil, fmt.Errorf("%s: %d bytes; a map has at most %d", name, info.Size(), maxMap)
 		}

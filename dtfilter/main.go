@@ -28,13 +28,13 @@ const defaultExpr = "HEAD == 2 && TDC_CHANNEL <= 128"
 
 const examples = `  dtcat run.csv | dtfilter | dtchamber | dthist --window all
   dtcat 'sim:?hits=1000' | dtfilter 'HEAD == 2 && FPGA == 0' | dtcat --to csv
-  dtcat 'sim:?hits=1000' | dtchamber | dtfilter 'CHAMBER == 3 && in(TDC_CHANNEL, 17, 61)' | dtcat --to csv
+  dtcat 'sim:?hits=1000' | dtchamber | dtfilter 'CHAMBER == 3 && TDC_CHANNEL < 8' | dtcat --to csv
 `
 
 const usage = "dtcat FILE | dtfilter"
 
 type flags struct {
-	Expr   string `arg:"" optional:"" env:"-" help:"What to keep. Fields: HEAD FPGA TDC_CHANNEL ORBIT_CNT BX_COUNTER TDC_MEAS CHAMBER. Default: ${default}."`
+	Expr   string `arg:"" optional:"" env:"-" help:"What to keep; terms joined by && || ! ( ), compared by == != < <= > >=, or as in(TDC_CHANNEL, 17, 61) and between(ORBIT_CNT, 617000, 620000). Fields: HEAD FPGA TDC_CHANNEL ORBIT_CNT BX_COUNTER TDC_MEAS CHAMBER. Default: ${expr}"`
 	Invert bool   `short:"v" help:"Keep what EXPR sets aside."`
 }
 
@@ -44,7 +44,7 @@ func main() { tool.Main("dtfilter", run) }
 
 func run(env *tool.Env) error {
 	var cli flags
-	if err := env.Parse(&cli, "Keeps the words of a hit stream that EXPR is true for, and counts the others by reason.", examples, "default", defaultExpr); err != nil {
+	if err := env.Parse(&cli, "Keeps the words of a hit stream that EXPR is true for, and counts the others by reason.", examples, "expr", defaultExpr); err != nil {
 		return err
 	}
 	if cli.Expr == "" {

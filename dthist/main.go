@@ -25,22 +25,25 @@ import (
 )
 
 const examples = `  dtcat run/*.txt | dtfilter | dtchamber | dthist --window all | jq .Chamber_1.Count
-  dtcat sim: | dtfilter | dtchamber | dthist --window 2s --hist2 auto | jq --unbuffered -c '[.Window.Start, ."Total Count"]'
+  dtcat sim: | dtfilter | dthist --window 2s --hist2 auto | jq --unbuffered '."Total Count"'
   dtcat 'sim:?hits=100000' | dtfilter | dthist --partial | dthist --merge --window all
 `
 
-const usage = "dtcat FILE | dtfilter | dthist"
+const (
+	usage      = "dtcat FILE | dtfilter | dthist"
+	mergeUsage = "dtcat FILE | dtfilter | dthist --partial | dthist --merge"
+)
 
 type flags struct {
 	Window  string `default:"5s" help:"Length of a window (5s, 500ms, 2m), or all: one line at the end."`
 	Clock   string `default:"auto" enum:"auto,detector,wall" help:"Whose time windows are of: detector, wall; auto: detector, with --format cosmo wall."`
 	Format  string `default:"json" enum:"json,cosmo,text" help:"json; cosmo: the second published pipeline's message; text: for people."`
-	Hist1   string `default:"0:170:5" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
-	Hist2   string `default:"6e5:1e7:5e5" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
-	Hist4   string `default:"0:1000:10" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
+	Hist1   string `name:"hist1" default:"0:170:5" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
+	Hist2   string `name:"hist2" default:"6e5:1e7:5e5" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
+	Hist4   string `name:"hist4" default:"0:1000:10" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
 	Partial bool   `help:"Write each lane's lines by themselves, for dthist --merge."`
 	Merge   bool   `help:"Read lines instead of a stream, and put together those that belong together."`
-	Hits    string `help:"Write a CSV line for each booked hit to this file."`
+	Hits    string `placeholder:"FILE" help:"Write a CSV line for each booked hit to FILE."`
 }
 
 func main() { tool.Main("dthist", run) }
@@ -55,7 +58,11 @@ func run(env *tool.Env) error {
 		return &tool.UsageError{Msg: err.Error()}
 	}
 	env.Stage()
-	in, err := env.In(usage)
+	before := usage
+	if cli.Merge {
+		before = mergeUsage
+	}
+	in, err := env.In(before)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 // maxLine bounds a line that is read.
 const maxLine = 64 << 20
 
+// peek is how much of the input is looked at to see whether it is lines.
+const peek = wire.PreambleSize
+
 // A merging puts lines together: partial lines of detector windows lane by lane as they come, all other lines that
 // belong to one window at the end.
 type merging struct {
@@ -46,6 +49,14 @@ type mergingRun struct {
 func merge(env *tool.Env, in *wire.Input, out *output, all bool) error {
 	m := &merging{env: env, out: out, all: all, runs: map[string]*mergingRun{}, complete: true}
 	r := bufio.NewReaderSize(&awaited{in}, 1<<20)
+	if head, err := r.Peek(peek); len(head) > 0 {
+		head, _ = r.Peek(r.Buffered())
+		if what := tool.Sniff(head); what != tool.Results {
+			return tool.Hint(fmt.Errorf("input is %s, not result lines", what), mergeUsage)
+		}
+	} else if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, wire.ErrStopped) {
+		return err
+	}
 	var long []byte
 	stopped := false
 	for {
@@ -68,11 +79,6 @@ func merge(env *tool.Env, in *wire.Input, out *output, all bool) error {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if m.n == 0 && len(text) > 0 {
-			if what := tool.Sniff(text); what != tool.Results {
-				return tool.Hint(fmt.Errorf("input is %s, not result lines", what), "dtcat FILE | dtfilter | dthist --partial | dthist --merge")
-			}
-		}
 		if len(bytes.TrimSpace(text)) > 0 {
 			m.n++
 			if err := m.line(text); err != nil {
@@ -90,7 +96,7 @@ func merge(env *tool.Env, in *wire.Input, out *output, all bool) error {
 		return err
 	}
 	if m.bad > 0 {
-		env.Say("%d lines could not be used", m.bad)
+		env.Say("%d of %d lines could not be used", m.bad, m.n)
 		return tool.ErrTold
 	}
 	return nil
@@ -147,7 +153,7 @@ func (m *merging) add(l *hist.Line) error {
 		r.lanes[k-1] = true
 	}
 	rest := hist.Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes}
-	windowed := !m.all && m.set != nil && m.set.Clock == hist.Detector
+	windowed := !m.all && (l.Progress || l.Counts.Set.Clock == hist.Detector) // there is progress of detector windows only
 	switch {
 	case l.Progress && !windowed:
 		m.rest.Add(rest)

@@ -81,9 +81,12 @@ func (p *program) run() error {
 	for {
 		f, err := src.Next()
 		var stop error
+		var not *wire.NotStreamError
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
 			stop = p.finish()
+		case errors.As(err, &not):
+			return p.env.InputError(err, usage)
 		case err != nil:
 			p.cuts++
 			stop = errors.Join(p.env.InputError(err, usage), p.finish())
@@ -155,7 +158,7 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 	id := f.Lane.ID()
 	if l := p.lanes.byID[id]; l != nil {
 		if f.Kind == wire.KindLane && l.ended {
-			return nil, fmt.Errorf("%s goes on behind its end", id)
+			return nil, fmt.Errorf("standard input: %s goes on behind its end", id)
 		}
 		return l, nil
 	}
@@ -169,9 +172,9 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 		p.lanes.runs[id.Run] = run
 	}
 	if run.n != id.N {
-		return nil, fmt.Errorf("%s, but run %s had %d lanes before", id, id.Run, run.n)
+		return nil, fmt.Errorf("standard input: %s, but run %s had %d lanes before", id, id.Run, run.n)
 	}
-	l := &lane{id: id, track: wire.NewTrack(f.Lane), run: run, first: f.Lane.FloorNumber, seen: time.Now()}
+	l := &lane{id: id, track: wire.NewTrack(f.Lane), run: run, first: f.Lane.FloorNumber, seen: time.Now(), told: time.Now()}
 	l.h = hist.NewLane(p.set, id.Run)
 	l.h.Emit = func(w hist.Window) error { return p.window(l, w) }
 	if p.hits != nil || p.cosmo != nil {
@@ -433,6 +436,9 @@ func (p *program) all() error {
 			return err
 		}
 		c := l.h.Take()
+		if c == nil {
+			c = hist.NewCounts(p.set) // an empty lane
+		}
 		if p.cli.Partial {
 			if err := p.emit(hist.Window{Run: l.id.Run, Number: hist.NoNumber, Complete: !l.h.Incomplete(), Counts: c, Lanes: []hist.LaneSource{p.stretch(l)}}, [2]int{int(l.id.K), int(l.id.N)}); err != nil {
 				return err

@@ -179,6 +179,7 @@ func (l *Lane) book(epoch uint32, words []uint64, chambers []uint8, lates []stra
 		if len(lates) > 0 {
 			first = min(first, int64(lates[0].orbit))
 		}
+		l.early = l.early || early // also of a window that ends because of it
 		c := l.window(epoch, first)
 		n := len(words)
 		if l.set.Clock == Detector && n > 0 && int64(uint32(words[n-1]>>hit.OrbitShift)) >= l.end {
@@ -198,8 +199,8 @@ func (l *Lane) book(epoch uint32, words []uint64, chambers []uint8, lates []stra
 		}
 		if early {
 			l.foldHits(false)
-			l.early = true
 		}
+		l.early = l.early || early
 		l.bookHits(words[:n], chambers[:n])
 		l.bookOrbits(c, epoch, words[:n], chambers[:n])
 		if early {

@@ -38,7 +38,8 @@ type Lane struct {
 	set     *Settings
 	run     string
 	epochs  []*waiting // those with hits or a horizon, from the oldest open one on
-	open    uint32     // the oldest open epoch
+	open    uint32     // the oldest epoch that is open, and not below floor
+	floor   uint32     // epochs below this one had to close early
 	spare   []*waiting
 	pool    pool
 	pending int64
@@ -128,8 +129,12 @@ func (l *Lane) waiting(epoch uint32) *waiting {
 // Words takes words in time. chambers has each one's chamber.
 func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 	l.ledger.Read += int64(len(words))
-	e := l.waiting(epoch)
+	e := l.waiting(max(epoch, l.floor))
 	chambers = chambers[:len(words)]
+	below := e.below
+	if epoch < l.floor {
+		below = math.MaxInt64
+	}
 	queued := 0
 	for i, w := range words {
 		if w>>hit.HeadShift != hit.HeadHit {
@@ -138,8 +143,8 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 		}
 		f := w >> hit.FPGAShift & 7
 		o := int64(uint32(w >> hit.OrbitShift))
-		if o < e.below {
-			// Its orbit had to close early.
+		if o < below {
+			// Its orbit has closed, which a good stream shows only of one that had to close early.
 			e.strays.push(stray{w, uint32(max(e.newest, 0)), chambers[i], true})
 			queued++
 			continue
@@ -168,10 +173,14 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 // Late takes late hits, each with the newest orbit at its place.
 func (l *Lane) Late(epoch uint32, words []uint64, newest []uint32, chambers []uint8) {
 	l.ledger.Read += int64(len(words))
-	e := l.waiting(epoch)
+	e := l.waiting(max(epoch, l.floor))
 	for i, w := range words {
-		e.strays.push(stray{w, newest[i], chambers[i], true})
-		e.newest = max(e.newest, int64(newest[i]))
+		at := newest[i]
+		if epoch < l.floor || int64(at) < e.below {
+			at = uint32(max(e.newest, 0))
+		}
+		e.strays.push(stray{w, at, chambers[i], true})
+		e.newest = max(e.newest, int64(at))
 	}
 	l.wait(len(words))
 }
@@ -182,7 +191,9 @@ func (l *Lane) wait(n int) {
 	l.ledger.Pending += int64(n)
 	for l.load() > MaxPending {
 		for len(l.epochs) > 1 && l.oldest(l.epochs[0]) == math.MaxInt64 {
+			l.early = true
 			l.next()
+			l.floor = l.epochs[0].epoch
 		}
 		e := l.epochs[0]
 		o := l.oldest(e)
@@ -206,11 +217,12 @@ func (l *Lane) Horizon(epoch uint32, horizon uint64, open uint32) error {
 		l.close(l.epochs[0], math.MaxInt64, false)
 		l.next()
 	}
-	if epoch >= open {
+	l.open = max(l.open, open, l.floor)
+	if epoch >= l.open {
 		e := l.waiting(epoch)
 		e.horizon = max(e.horizon, int64(min(horizon, math.MaxInt64)))
+		e.below = max(e.below, e.horizon)
 	}
-	l.open = max(l.open, open)
 	// Epochs above the oldest open one wait, however far their horizon is: windows come in order.
 	if len(l.epochs) > 0 && l.epochs[0].epoch == l.open {
 		e := l.epochs[0]
@@ -264,8 +276,13 @@ func (l *Lane) Missed(epoch uint32, number int64) bool {
 
 // Silent closes all that is pending, because nothing more came for a while: what comes for these orbits is late.
 func (l *Lane) Silent() error {
+	for len(l.epochs) > 1 {
+		l.close(l.epochs[0], math.MaxInt64, false)
+		l.next()
+	}
 	for _, e := range l.epochs {
-		e.below = e.newest + 1
+		l.floor = max(l.floor, e.epoch)
+		e.below = max(e.below, e.newest+1)
 		l.close(e, math.MaxInt64, false)
 	}
 	return l.err

@@ -40,7 +40,7 @@ func NewSettings(m *hit.Map) *Settings {
 
 // SetWindow sets the clock and the length of windows, in ns (without meaning for the clock All).
 func (s *Settings) SetWindow(clock Clock, ns int64) {
-	s.Clock, s.digest = clock, ""
+	s.Clock = clock
 	switch clock {
 	case Detector:
 		s.Length = hit.OrbitsIn(ns)
@@ -48,6 +48,9 @@ func (s *Settings) SetWindow(clock Clock, ns int64) {
 		s.Length = ns
 	default:
 		s.Length = 0
+	}
+	if s.digest != "" {
+		s.digest = s.digest[:8] + s.windowDigest()
 	}
 }
 
@@ -181,19 +184,24 @@ func ParseWindow(spec string) (ns int64, all bool, err error) {
 	return 0, false, fmt.Errorf("%.40q is no length of a window, such as 5s, 500ms, 2m or all", spec)
 }
 
-// Digest names the settings, in 16 hex digits: lines add up only where it is the same. Settings must not be changed
-// after it was asked for.
+// Digest names the settings, in 16 hex digits: 8 of bins and map, and 8 of clock and window. Lines add up only where it is the
+// same. Settings must not be changed after it was asked for, but for SetWindow.
 func (s *Settings) Digest() string {
 	if s.digest == "" {
-		sum := sha256.Sum256(s.appendContent(nil))
-		s.digest = fmt.Sprintf("%x", sum[:8])
+		s.digest = digest(s.appendBins(nil)) + s.windowDigest()
 	}
 	return s.digest
 }
 
-// appendContent appends all that the counts of a line depend on. Names and positions in the map are not among it.
-func (s *Settings) appendContent(b []byte) []byte {
-	b = fmt.Appendf(b, "%s %d\n", s.Clock, s.Length)
+func (s *Settings) windowDigest() string { return digest(fmt.Appendf(nil, "%s %d", s.Clock, s.Length)) }
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return fmt.Sprintf("%x", sum[:4])
+}
+
+// appendBins appends what the counts of a line depend on beside the window. Names and positions in the map are not among it.
+func (s *Settings) appendBins(b []byte) []byte {
 	axis := func(name string, a *Axis) {
 		b = fmt.Appendf(b, "%s %d %d %d\n", name, a.Lo, a.Limit, a.Width)
 	}

@@ -49,8 +49,6 @@ func Sniff(head []byte) Content {
 		switch {
 		case len(line) == 0:
 			continue
-		case line[0] == '{' && bytes.Contains(line, []byte(`"Index"`)):
-			return Results
 		case line[0] == '{' && (bytes.Contains(line, []byte(`"HEAD"`)) || bytes.Contains(line, []byte(`"TDC_CHANNEL"`))):
 			return JSON
 		case line[0] == '{' && first:

@@ -85,12 +85,11 @@ func (e *Env) tell(err error) int {
 		return code
 	}
 	var usage *UsageError
-	var hint *hinted
 	switch {
 	case err == nil, errors.Is(err, errDone):
 		return ExitOK
 	case errors.As(err, &usage):
-		if !errors.As(err, &hint) {
+		if text := err.Error(); !strings.Contains(text, "(hint: ") && !strings.Contains(text, "\n") {
 			err = Hint(err, e.Name+" -h")
 		}
 		e.Say("%v", err)

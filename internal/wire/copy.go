@@ -4,17 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/bits"
+	"slices"
 )
 
-// Copy sends the frames of src to dst: words and late frames through step, all others as they are. It ends each lane as its
-// input does: where that was cut, so is the output. When step or the input is stopped (ErrStopped) the lanes get an end that
-// says so.
+// Copy sends the frames of src to dst: lane, map, ledger, words and late frames through step, all others as they are. It ends each
+// lane as its input does: where that was cut, so is the output. When step or the input is stopped (ErrStopped) the lanes get
+// an end that says so.
 //
 // It returns a *CutError if the input was cut. tell is called with each such place as it is seen.
 func Copy(dst *Writer, src *Reader, tell func(error), step func(f *Frame) error) error {
 	open := map[ID]*Frame{} // lanes without an end, and where they are
-	var order []ID
+	var current ID          // the lane that dst's frames belong to
 	cut := 0
 	for {
 		f, err := src.Next()
@@ -27,40 +29,41 @@ func Copy(dst *Writer, src *Reader, tell func(error), step func(f *Frame) error)
 				return &CutError{cut}
 			}
 			return nil
-		case errors.Is(err, ErrStopped):
-			return stop(dst, open, order)
 		case err != nil:
-			_ = dst.Flush() // what is good goes on
-			return err
-		}
-		switch f.Kind {
-		case KindStream:
+		case f.Kind == KindStream:
+			current = ID{}
 			err = dst.Preamble()
-		case KindCut:
+		case f.Kind == KindCut:
 			cut++
 			tell(fmt.Errorf("%s was cut at record %d: no end frame (did the program before this one die?)", f.Lane.ID(), f.Next))
-			delete(open, f.Lane.ID())
-		case KindWords, KindLate, KindLane, KindMap, KindLedger:
+		case f.Kind == KindWords, f.Kind == KindLate, f.Kind == KindLane, f.Kind == KindMap, f.Kind == KindLedger:
 			err = step(f)
 		default:
 			err = dst.Pass(f)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrStopped):
+			return stop(dst, open, current, step)
+		case err != nil:
+			_ = dst.Flush() // what is good goes on
 			return err
-		}
-		if f.Kind == KindStream || f.Kind == KindCut {
+		case f.Kind == KindStream:
 			continue
 		}
 		id := f.Lane.ID()
-		at := open[id]
-		switch {
-		case f.Kind == KindEnd:
+		switch f.Kind {
+		case KindEnd, KindCut:
 			delete(open, id)
 			continue
-		case at == nil:
+		case KindLane:
+			current = id
+		case KindLedger:
+			continue // it covers words that may not come any more
+		}
+		at := open[id]
+		if at == nil {
 			at = new(Frame)
 			open[id] = at
-			order = append(order, id)
 		}
 		at.Lane, at.Next, at.Horizon, at.Epoch, at.Open = f.Lane, f.Next, f.Horizon, f.Epoch, f.Open
 	}
@@ -77,16 +80,18 @@ func (e *CutError) Error() string {
 }
 
 // stop ends all open lanes.
-func stop(dst *Writer, open map[ID]*Frame, order []ID) error {
-	many := len(open) > 1
-	for _, id := range order {
+func stop(dst *Writer, open map[ID]*Frame, current ID, step func(f *Frame) error) error {
+	for _, id := range slices.SortedFunc(maps.Keys(open), ID.compare) {
 		f := open[id]
-		if f == nil {
-			continue
-		}
-		delete(open, id)
-		if many {
-			if err := dst.Lane(f, f.Lane); err != nil {
+		if id != current {
+			current = id
+			lane := NewWriter(io.Discard)
+			if err := lane.Lane(f, f.Lane); err != nil {
+				return err
+			}
+			l := f.at(KindLane)
+			l.Lane, l.raw = f.Lane, bytesOf(lane.buf[:lane.n])
+			if err := step(l); err != nil {
 				return err
 			}
 		}
@@ -100,18 +105,18 @@ func stop(dst *Writer, open map[ID]*Frame, order []ID) error {
 
 // Sieve writes words and late frames without the words that are set aside.
 type Sieve struct {
-	stage   string
-	reasons []string
-	fail    [][]uint64 // by index of the word
-	numbers [][]uint64 // by number, where some are absent
-	ledger  Frame
-	out     Frame
-	present []uint64
+	fail     [][]uint64 // for each reason, which words of the frame
+	numbers  [][]uint64 // the same by number, of frames with a presence bitmap
+	present  []uint64
+	newest   []uint32
+	chambers []uint8
+	ledger   Frame
+	out      Frame
 }
 
 // NewSieve returns a Sieve that sets words aside for these reasons; stage is the name of the program in the ledger.
 func NewSieve(stage string, reasons []string) *Sieve {
-	s := &Sieve{stage: stage, reasons: reasons, fail: make([][]uint64, len(reasons)), numbers: make([][]uint64, len(reasons))}
+	s := &Sieve{fail: make([][]uint64, len(reasons)), numbers: make([][]uint64, len(reasons)), chambers: []uint8{}}
 	s.ledger.Ledger.Stage = stage
 	s.ledger.Ledger.Entries = make([]Entry, len(reasons))
 	for i := range reasons {
@@ -130,21 +135,22 @@ func (s *Sieve) Write(w *Writer, f *Frame, eval func(words []uint64, chambers []
 	eval(f.Words, f.Chambers, s.fail)
 
 	kept := n
-	cover := int(f.Next - f.First)
-	for i := range s.fail {
-		e := &s.ledger.Ledger.Entries[i]
-		e.Count = popcount(s.fail[i])
-		kept -= e.Count
-		if f.Present == nil {
-			e.Numbers = s.fail[i]
-		} else {
-			s.numbers[i] = resize(s.numbers[i], bitmapLen(cover))
-			deposit(s.numbers[i], s.fail[i], f.Present)
-			e.Numbers = s.numbers[i]
-		}
+	entries := s.ledger.Ledger.Entries
+	for i, fail := range s.fail {
+		entries[i].Count = popcount(fail)
+		kept -= entries[i].Count
 	}
 	if kept == n {
 		return w.Pass(f)
+	}
+	cover := int(f.Next - f.First)
+	for i, fail := range s.fail {
+		entries[i].Numbers = fail
+		if f.Present != nil {
+			s.numbers[i] = resize(s.numbers[i], bitmapLen(cover))
+			deposit(s.numbers[i], fail, f.Present)
+			entries[i].Numbers = s.numbers[i]
+		}
 	}
 	l := &s.ledger
 	l.First, l.Next, l.Horizon, l.Epoch, l.Open = f.First, f.Next, f.Horizon, f.Epoch, f.Open
@@ -167,23 +173,20 @@ func (s *Sieve) Write(w *Writer, f *Frame, eval func(words []uint64, chambers []
 		keep[len(keep)-1] &= 1<<tail - 1
 	}
 	out := &s.out
-	*out = Frame{Kind: f.Kind, First: f.First, Next: f.Next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open, Newest: out.Newest[:0], Chambers: out.Chambers[:0]}
-	if f.Present == nil {
-		out.Present = keep
-	} else {
+	*out = Frame{Kind: f.Kind, First: f.First, Next: f.Next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open, Present: keep}
+	if f.Present != nil {
 		s.present = resize(s.present, bitmapLen(cover))
 		deposit(s.present, keep, f.Present)
 		out.Present = s.present
 	}
-	to := w.room(headerLen + kept + 64)[headerLen:]
-	pick(to, f.Words, keep)
+	pick(w.room(headerLen + kept + runLen)[headerLen:], f.Words, keep)
 	if f.Kind == KindLate {
-		out.Newest = pickSome(out.Newest, f.Newest, keep)
+		s.newest = pickSome(s.newest[:0], f.Newest, keep)
+		out.Newest = s.newest
 	}
 	if f.Chambers != nil {
-		out.Chambers = pickSome(out.Chambers, f.Chambers, keep)
-	} else {
-		out.Chambers = nil
+		s.chambers = pickSome(s.chambers[:0], f.Chambers, keep)
+		out.Chambers = s.chambers
 	}
 	return w.finishWords(out, kept)
 }
@@ -211,36 +214,39 @@ func deposit(dst, src, mask []uint64) {
 	}
 }
 
-// pick copies the words whose bit is set. Batches of 64 that are kept or dropped whole, and long runs, are common; others are picked bit by
-// bit. dst has room for 64 more than are picked.
+// runLen is how many words pick copies at once, needed or not.
+const runLen = 8
+
+// pick copies the words whose bit is set, and returns how many. Hits and ancillary words come in runs of 8, so runs of ones are copied 8
+// words at a time, in one piece of straight code, and what was too much is written over by the next. dst has room for runLen more than
+// are picked.
 func pick(dst, src, keep []uint64) int {
 	n := 0
 	for k, m := range keep {
-		from := src[k*64 : min(k*64+64, len(src))]
-		switch {
-		case m == 0:
-		case m == ^uint64(0):
-			n += copy(dst[n:], from)
-		default:
-			for m != 0 {
-				// A run of ones at a time: hits and ancillary words come in runs.
-				skip := bits.TrailingZeros64(m)
-				run := bits.TrailingZeros64(^(m >> skip))
-				n += copyRun(dst[n:], from[skip:skip+run])
-				m = m >> skip >> run << skip << run
+		from := src[k*64:]
+		if m == ^uint64(0) {
+			n += copy(dst[n:], from[:64])
+			continue
+		}
+		for m != 0 {
+			skip := bits.TrailingZeros64(m)
+			run := bits.TrailingZeros64(^(m >> (skip & 63)))
+			m &= ^uint64(0) << (skip + run) // nothing is left when that is 64
+			for {
+				if skip+runLen > len(from) {
+					n += copy(dst[n:], from[skip:skip+run])
+					break
+				}
+				*(*[runLen]uint64)(dst[n:]) = *(*[runLen]uint64)(from[skip:])
+				if run <= runLen {
+					n += run
+					break
+				}
+				n, skip, run = n+runLen, skip+runLen, run-runLen
 			}
 		}
 	}
 	return n
-}
-
-// copyRun copies a short run.
-func copyRun(dst, src []uint64) int {
-	dst = dst[:len(src)]
-	for i, w := range src {
-		dst[i] = w
-	}
-	return len(src)
 }
 
 // pickSome appends the elements whose bit is set.

@@ -6,12 +6,15 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math/bits"
 	"unicode"
 	"unicode/utf8"
+
+	"dt/internal/hit"
 )
 
 // Kind is the kind of a frame.
@@ -45,7 +48,8 @@ const (
 	MaxPayload   = 983_040
 	MaxCover     = 65_536 // numbers that a frame may cover
 	MaxLanes     = 65_536
-	MaxRun       = 64 // bytes of a run's name
+	MaxRun       = 64 // bytes of a run's name, or a form
+	MaxText      = 4096
 	MaxReasons   = 64
 	Version      = 1
 )
@@ -90,11 +94,29 @@ type ID struct {
 // ID returns the lane's identity.
 func (l *Lane) ID() ID { return ID{l.Run, l.K, l.N} }
 
+func (id ID) compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Run, other.Run), cmp.Compare(id.N, other.N), cmp.Compare(id.K, other.K))
+}
+
 func (id ID) String() string {
 	if id.N == 1 {
 		return "run " + id.Run
 	}
 	return fmt.Sprintf("run %s, lane %d of %d", id.Run, id.K, id.N)
+}
+
+// check reports what a lane frame can't say.
+func (l *Lane) check() error {
+	if err := CheckRun(l.Run); err != nil {
+		return err
+	}
+	if l.K < 1 || l.K > l.N || l.N > MaxLanes {
+		return fmt.Errorf("lane %d of %d", l.K, l.N)
+	}
+	if len(l.Form) > MaxRun || !printable(l.Form) {
+		return fmt.Errorf("the form %q is longer than %d bytes or not printable text", l.Form, MaxRun)
+	}
+	return nil
 }
 
 // CheckRun reports what is wrong with a run's name, if anything.
@@ -146,7 +168,7 @@ type Frame struct {
 	payload []byte
 }
 
-// Payload returns the bytes of a map frame, without padding.
+// Payload returns the text of a map frame.
 func (f *Frame) Payload() []byte { return f.payload }
 
 // A Ledger is what one stage did with the words of a stretch: Read = Kept + the sum of its Entries.
@@ -260,11 +282,18 @@ func (f *Frame) check(b []byte) error {
 	if b[2] != 0 || b[3] != 0 {
 		return fmt.Errorf("reserved bytes of the frame are not 0")
 	}
+	if err := f.checkCover(); err != nil {
+		return err
+	}
+	if f.Open > f.Epoch && f.Kind == KindWords {
+		return fmt.Errorf("words of epoch %d, which is closed", f.Epoch)
+	}
+	return nil
+}
+
+func (f *Frame) checkCover() error {
 	if f.First > f.Next || f.Next-f.First > MaxCover {
 		return fmt.Errorf("a frame covers the numbers %d to %d; at most %d are possible", f.First, f.Next, MaxCover)
-	}
-	if f.Open > f.Epoch && (f.Kind == KindWords) {
-		return fmt.Errorf("words of epoch %d, which is closed", f.Epoch)
 	}
 	return nil
 }
@@ -349,8 +378,11 @@ func (f *Frame) parsePayload(words []uint64) error {
 	case KindMap:
 		// JSON never ends in a zero byte, so the padding is what does.
 		n := len(f.payload)
-		for n > 0 && n > len(f.payload)-8 && f.payload[n-1] == 0 {
+		for n > 0 && n > len(f.payload)-7 && f.payload[n-1] == 0 {
 			n--
+		}
+		if n == 0 || f.payload[n-1] == 0 {
+			return fmt.Errorf("a map frame without text, or with too much padding")
 		}
 		f.payload = f.payload[:n]
 		return f.point("map")
@@ -405,11 +437,31 @@ func (f *Frame) parseWords(words []uint64) error {
 	f.Chambers = nil
 	if f.Flags&FlagChambers != 0 {
 		f.Chambers = c.take(n)
+		if !areChambers(f.Chambers) {
+			return fmt.Errorf("a chamber that is neither 0 to %d nor 255", hit.MaxChambers)
+		}
 	}
 	if !c.done() {
 		return fmt.Errorf("a frame of %d words with bytes left over", n)
 	}
 	return nil
+}
+
+// areChambers reports whether each byte is at most 32, or 255: eight at a time, in which 255 becomes 0 and no sum carries over.
+func areChambers(b []byte) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	var wrong uint64
+	for ; len(b) >= 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		x = (x&^high + low) ^ x&high
+		wrong |= x&^high + (0x7F-hit.MaxChambers-1)*low | x
+	}
+	for _, c := range b {
+		if c+1 > hit.MaxChambers+1 {
+			return false
+		}
+	}
+	return wrong&high == 0
 }
 
 func (f *Frame) parseLedger() error {
@@ -426,6 +478,7 @@ func (f *Frame) parseLedger() error {
 	}
 	l.Entries = l.Entries[:f.Count]
 	sum := 0
+	var seen [MaxCover / 64]uint64
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		e.Reason = reuse(e.Reason, c.take(int(c.u8())))
@@ -439,6 +492,12 @@ func (f *Frame) parseLedger() error {
 		}
 		if tail := cover % 64; tail != 0 && e.Numbers[len(e.Numbers)-1]>>tail != 0 {
 			return fmt.Errorf("a ledger's reason %d names numbers past its stretch", i+1)
+		}
+		for k, x := range e.Numbers {
+			if seen[k]&x != 0 {
+				return fmt.Errorf("a ledger's reason %d names a number again", i+1)
+			}
+			seen[k] |= x
 		}
 		sum += e.Count
 	}
@@ -463,14 +522,11 @@ func (f *Frame) parseLane() error {
 	l.FloorOrbit, l.FloorNumber = c.u64(), c.u64()
 	l.Run = string(c.take(int(c.u8())))
 	l.Form = string(c.take(int(c.u8())))
-	if !c.done() || zero != 0 || len(l.Form) > MaxRun || !printable(l.Form) {
+	if !c.done() || zero != 0 {
 		return fmt.Errorf("a lane frame of the wrong size")
 	}
-	if err := CheckRun(l.Run); err != nil {
+	if err := l.check(); err != nil {
 		return err
-	}
-	if l.K < 1 || l.K > l.N || l.N > MaxLanes {
-		return fmt.Errorf("lane %d of %d", l.K, l.N)
 	}
 	f.Lane = &l
 	return f.point("lane")
@@ -484,7 +540,7 @@ func (f *Frame) parseMark() error {
 	m.Name = reuse(m.Name, c.take(int(c.u16())))
 	m.Tag = reuse(m.Tag, c.take(int(c.u16())))
 	m.State = c.take(int(c.u16()))
-	if !c.done() || m.Number > f.Next {
+	if !c.done() || m.Number > f.Next || max(len(m.Name), len(m.Tag), len(m.State)) > MaxText {
 		return fmt.Errorf("a mark frame that makes no sense")
 	}
 	return f.point("mark")
@@ -497,7 +553,7 @@ func (f *Frame) parseEnd() error {
 	e.Stopped = why == 2
 	e.Read, e.Late, e.Rejected = c.u64(), c.u64(), c.u64()
 	e.Why = string(c.take(int(c.u16())))
-	if !c.done() || why != 1 && why != 2 {
+	if !c.done() || why != 1 && why != 2 || len(e.Why) > MaxText {
 		return fmt.Errorf("an end frame that makes no sense")
 	}
 	return f.point("end")

@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"encoding/binary"
+	"errors"
 	"math"
+	"math/bits"
 
 	"dt/internal/hit"
 )
@@ -39,9 +42,12 @@ type epochState struct {
 	seen, members          uint8 // bit f: FPGA f
 	closed                 bool
 
-	// The FPGA that holds the horizon back, and its orbit, so that the horizon is worked out anew only when it may move.
-	slowest int
-	slow    int64
+	// So that the horizon is worked out anew only when it must be: the FPGA that holds it back; the lowest orbit of the others that
+	// are waited for; how far N may grow before others are waited for or the horizon begins to move; whether it moves; and whether
+	// an FPGA has left since.
+	slowest       int
+	second, limit int64
+	moves, stale  bool
 }
 
 // verdict is what the judgement of one hit says.
@@ -54,7 +60,8 @@ const (
 )
 
 func newJudge(lateness int64) *judge {
-	return &judge{lateness: lateness, gone: epochState{closed: true}}
+	// More than there are orbits is as good as all of them.
+	return &judge{lateness: min(max(lateness, 0), hit.MaxOrbit+1), gone: epochState{closed: true}}
 }
 
 // epoch returns the state of an epoch.
@@ -79,6 +86,10 @@ func (j *judge) run(words []uint64) int {
 		return len(words)
 	}
 	e := j.epoch(j.current)
+	newest, horizon, second, limit, members, slowest := e.newest, e.horizon, e.second, e.limit, e.members, e.slowest
+	if e.stale {
+		members = 0 // the first hit is not for this loop
+	}
 	for i, w := range words {
 		if w>>hit.HeadShift != hit.HeadHit {
 			continue
@@ -87,48 +98,67 @@ func (j *judge) run(words []uint64) int {
 		s := &j.fpga[f]
 		o := int64(uint32(w >> hit.OrbitShift))
 		d := o - s.last
-		if uint64(d+far) > 2*far || s.epoch != j.current || !s.seen || o < e.horizon {
+		if uint64(d+far) > 2*far || members>>f&1 == 0 || o < horizon {
+			e.newest, e.horizon = newest, horizon
 			return i
 		}
-		if d > 0 {
-			s.last = o
-			e.newest = max(e.newest, o)
-			if f == e.slowest || o < e.slow || e.newest-j.lateness > e.slow {
-				j.advance(e)
-				j.tidy()
-			}
+		if d <= 0 {
+			continue
 		}
+		s.last = o
+		newest = max(newest, o)
+		switch {
+		case newest > limit:
+		case f != slowest && o >= second:
+			continue
+		case f == slowest && o <= second:
+			if e.moves {
+				horizon = max(horizon, o-slack)
+			}
+			continue
+		}
+		e.newest, e.horizon = newest, horizon
+		j.advance(e)
+		j.tidy()
+		horizon, second, limit, slowest = e.horizon, e.second, e.limit, e.slowest
 	}
+	e.newest, e.horizon = newest, horizon
 	return len(words)
 }
 
 // advance works out the horizon of an epoch anew, and closes older epochs that are over.
 func (j *judge) advance(e *epochState) {
-	e.slow, e.slowest = math.MaxInt64, -1
+	slow := int64(math.MaxInt64)
+	e.second, e.slowest, e.stale = slow, -1, false
 	pending := j.pending(e)
-	for f := range j.fpga {
-		if e.members>>f&1 == 0 {
-			continue
-		}
+	for m := e.members; m != 0; m &= m - 1 {
+		f := bits.TrailingZeros8(m)
 		last := j.fpga[f].last
-		waited := last >= e.newest-j.lateness || pending && last >= e.jumpFrom-j.lateness && last < e.jumpTo
-		if waited && last < e.slow {
-			e.slow, e.slowest = last, f
+		switch waited := last >= e.newest-j.lateness || pending && last >= e.jumpFrom-j.lateness && last < e.jumpTo; {
+		case !waited:
+		case last < slow:
+			slow, e.second, e.slowest = last, slow, f
+		default:
+			e.second = min(e.second, last)
 		}
 	}
 	alone := e.seen&(e.seen-1) == 0
 	over := e.newest-e.begin > j.lateness
-	if e.slowest >= 0 && (!alone || over) {
-		e.horizon = max(e.horizon, e.slow-slack)
+	e.moves = e.slowest >= 0 && (!alone || over)
+	if e.moves {
+		e.horizon = max(e.horizon, slow-slack)
 	}
-	if over {
-		for i := range j.epochs {
-			if older := &j.epochs[i]; older == e {
-				break
-			} else {
-				older.closed = true
-			}
+	e.limit = min(slow, hit.MaxOrbit) + j.lateness
+	if !over {
+		e.limit = min(e.limit, e.begin+j.lateness)
+		return
+	}
+	for i := range j.epochs {
+		older := &j.epochs[i]
+		if older == e {
+			break
 		}
+		older.closed = true
 	}
 }
 
@@ -311,7 +341,7 @@ func (j *judge) enter(f, into int, o int64, far bool) (v verdict, tag int) {
 	if moved && s.seen {
 		old := j.epoch(s.epoch)
 		old.members &^= 1 << f
-		old.slow = math.MaxInt64 // its next hit works the horizon out
+		old.stale = true // its next hit works the horizon out
 		if old.members == 0 {
 			old.closed = true
 		}
@@ -329,6 +359,90 @@ func (j *judge) enter(f, into int, o int64, far bool) (v verdict, tag int) {
 		return late, into
 	}
 	return inTime, 0
+}
+
+// appendState appends the judgement as a mark carries it.
+func (j *judge) appendState(b []byte) []byte {
+	le := binary.LittleEndian
+	b = le.AppendUint64(b, uint64(j.lateness))
+	b = le.AppendUint32(b, uint32(j.base))
+	b = le.AppendUint32(b, uint32(j.open))
+	b = le.AppendUint32(b, uint32(j.current))
+	b = le.AppendUint32(b, uint32(len(j.epochs)))
+	for i := range j.epochs {
+		e := &j.epochs[i]
+		for _, x := range [...]int64{e.begin, e.newest, e.horizon, e.jumpFrom, e.jumpTo} {
+			b = le.AppendUint64(b, uint64(x))
+		}
+		b = append(b, e.seen, e.members, flag(e.closed), 0, 0, 0, 0, 0)
+	}
+	for f := range j.fpga {
+		s := &j.fpga[f]
+		b = le.AppendUint64(b, uint64(s.last))
+		b = le.AppendUint32(b, uint32(s.epoch))
+		b = le.AppendUint32(b, uint32(flag(s.seen)))
+	}
+	return b
+}
+
+func flag(is bool) uint8 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+var errState = errors.New("the state of the source's judgement makes no sense")
+
+// restore makes j the judge that appendState wrote. An empty state is that of a judge that has seen nothing, with j's lateness.
+func (j *judge) restore(state []byte) error {
+	if len(state) == 0 {
+		*j = *newJudge(j.lateness)
+		return nil
+	}
+	c := cursor{state, true}
+	lateness := int64(c.u64())
+	r := newJudge(lateness)
+	base, open, current, count := c.u32(), c.u32(), c.u32(), c.u32()
+	if !c.ok || lateness < 0 || count > maxEpochs || uint64(base)+uint64(count) > math.MaxUint32 || open != base ||
+		current < base || count > 0 && current >= base+count || count == 0 && current != 0 {
+		return errState
+	}
+	r.base, r.open, r.current = int(base), int(open), int(current)
+	for range count {
+		var e epochState
+		for _, x := range [...]*int64{&e.begin, &e.newest, &e.horizon, &e.jumpFrom, &e.jumpTo} {
+			if *x = int64(c.u64()); *x < 0 || *x > hit.MaxOrbit {
+				return errState
+			}
+		}
+		e.seen, e.members = c.u8(), c.u8()
+		closed := c.u8()
+		zero := c.take(5)
+		if !c.ok || closed > 1 || string(zero) != "\x00\x00\x00\x00\x00" || e.members&^e.seen != 0 || e.horizon > e.newest || e.begin > e.newest {
+			return errState
+		}
+		e.closed, e.stale = closed == 1, true
+		r.epochs = append(r.epochs, e)
+	}
+	for f := range r.fpga {
+		s := &r.fpga[f]
+		last, epoch, seen := int64(c.u64()), c.u32(), c.u32()
+		if last < 0 || last > hit.MaxOrbit || seen > 1 || uint64(epoch) >= uint64(base)+max(1, uint64(count)) {
+			return errState
+		}
+		s.last, s.epoch, s.seen = last, int(epoch), seen == 1
+		for i := range r.epochs {
+			if member := s.seen && s.epoch == r.base+i; member != (r.epochs[i].members>>f&1 == 1) {
+				return errState
+			}
+		}
+	}
+	if !c.ok || len(c.b) > 0 || count > 0 && (r.epochs[count-1].closed || r.epoch(r.current).closed || r.epochs[0].closed && count > 1) {
+		return errState
+	}
+	*j = *r
+	return nil
 }
 
 func abs(x int64) int64 {

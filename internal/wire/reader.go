@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"cmp"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +28,8 @@ type Reader struct {
 	lanes map[ID]*laneState
 	cuts  []*laneState // to be told
 	nCuts int
+
+	suspended bool // some lanes are, maybe
 }
 
 // laneState is what a Reader knows of a lane, so as to know when it is cut.
@@ -66,7 +68,7 @@ func (r *Reader) need(n int) bool {
 		copy(r.bytes, r.bytes[r.lo:r.hi])
 		r.hi, r.lo = r.hi-r.lo, 0
 	}
-	for r.hi-r.lo < n {
+	for empty := 0; r.hi-r.lo < n; {
 		if r.err != nil {
 			return false
 		}
@@ -78,6 +80,11 @@ func (r *Reader) need(n int) bool {
 		k, err := r.r.Read(r.bytes[r.hi:])
 		r.hi += k
 		r.err = err
+		if empty++; k > 0 {
+			empty = 0
+		} else if err == nil && empty >= 100 {
+			r.err = io.ErrNoProgress
+		}
 	}
 	return true
 }
@@ -121,6 +128,9 @@ func (r *Reader) read() (*Frame, error) {
 			if r.cutWhere(func(*laneState) bool { return true }) {
 				return nil, nil
 			}
+			if r.lane == nil {
+				return nil, r.bad(errNoLane)
+			}
 		}
 		return nil, r.err
 	}
@@ -133,7 +143,7 @@ func (r *Reader) read() (*Frame, error) {
 	f := &r.frame
 	length, err := f.parseHeader(r.bytes[r.lo:])
 	if err != nil {
-		return nil, r.bad(err)
+		return r.damaged(HeaderSize, err)
 	}
 	size := HeaderSize + length
 	if !r.need(size) {
@@ -142,7 +152,7 @@ func (r *Reader) read() (*Frame, error) {
 	f.raw = r.bytes[r.lo : r.lo+size]
 	f.payload = f.raw[HeaderSize:]
 	if got, want := checksum(f.raw), binary.LittleEndian.Uint32(f.raw[12:]); got != want {
-		return nil, r.bad(fmt.Errorf("checksum %08x instead of %08x: the stream is damaged", got, want))
+		return r.damaged(size, fmt.Errorf("checksum %08x instead of %08x: the stream is damaged", got, want))
 	}
 	if err := f.check(f.raw); err != nil {
 		return nil, r.bad(err)
@@ -182,9 +192,16 @@ func (r *Reader) readPreamble() (*Frame, error) {
 	if v := head[PreambleSize-1]; v != Version {
 		return nil, r.bad(fmt.Errorf("stream of version %d; this program reads version %d", v, Version))
 	}
-	for _, s := range r.lanes {
-		s.suspended = !s.ended
+	if r.begun && r.lane == nil {
+		return nil, r.bad(errNoLane)
 	}
+	for id, s := range r.lanes {
+		if s.ended {
+			delete(r.lanes, id)
+		}
+		s.suspended = true
+	}
+	r.suspended = len(r.lanes) > 0
 	r.begun = true
 	r.lane = nil
 	r.frame = Frame{Kind: KindStream, Newest: r.frame.Newest, raw: head}
@@ -223,8 +240,10 @@ func (r *Reader) follow(f *Frame) error {
 	// A lane may go on at another number than where it was left: who keeps the numbers sees the overlap or the gap.
 	s.lane, s.next, s.ended, s.suspended = f.Lane, f.First, false, false
 	r.lane = f.Lane
-	// Another run begins: the lanes of earlier streams that have no end are not going to be continued.
-	r.cutWhere(func(s *laneState) bool { return s.suspended && s.lane.Run != id.Run })
+	if r.suspended {
+		// Another run begins: the lanes of earlier streams that have no end are not going to be continued.
+		r.cutWhere(func(s *laneState) bool { return s.suspended && s.lane.Run != id.Run })
+	}
 	return nil
 }
 
@@ -236,9 +255,7 @@ func (r *Reader) cutWhere(is func(*laneState) bool) bool {
 			r.cuts = append(r.cuts, s)
 		}
 	}
-	slices.SortFunc(r.cuts, func(a, b *laneState) int {
-		return cmp.Or(cmp.Compare(a.lane.Run, b.lane.Run), cmp.Compare(a.lane.K, b.lane.K))
-	})
+	slices.SortFunc(r.cuts, func(a, b *laneState) int { return a.lane.ID().compare(b.lane.ID()) })
 	return len(r.cuts) > 0
 }
 
@@ -246,6 +263,9 @@ func (r *Reader) cutWhere(is func(*laneState) bool) bool {
 func (r *Reader) short(what string) (*Frame, error) {
 	if !errors.Is(r.err, io.EOF) {
 		return nil, r.err
+	}
+	if r.resync(r.hi - r.lo) {
+		return nil, nil
 	}
 	have := r.hi - r.lo
 	r.skip(have)
@@ -255,6 +275,30 @@ func (r *Reader) short(what string) (*Frame, error) {
 	}
 	return nil, r.bad(fmt.Errorf("cut inside %s", what))
 }
+
+// damaged is for n bytes that should be a frame and are none.
+func (r *Reader) damaged(n int, err error) (*Frame, error) {
+	if r.resync(n) {
+		return nil, nil
+	}
+	return nil, r.bad(err)
+}
+
+// resync goes on at the preamble that stands within what should be a frame of n bytes, if there is one: then the stream was cut inside
+// that frame, and another was written behind it.
+func (r *Reader) resync(n int) bool {
+	r.need(n + PreambleSize - 1) // it may begin in the frame's last bytes
+	k := bytes.Index(r.bytes[r.lo+1:min(r.lo+n+PreambleSize-1, r.hi)], preamble[:])
+	if k < 0 || r.lane == nil {
+		return false
+	}
+	r.skip(1 + k)
+	r.hi = copy(r.bytes, r.bytes[r.lo:r.hi]) // the words in it must be aligned
+	r.lo = 0
+	return true
+}
+
+var errNoLane = errors.New("a stream without a lane frame, cut behind its preamble")
 
 func (r *Reader) bad(err error) error {
 	r.err = &FormatError{At: r.at, Msg: err.Error()}

@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -20,10 +20,12 @@ type Source struct {
 	read     uint64   // records received
 	next     uint64   // number of the next record to place: those before are in frames
 	held     []uint64 // words received and not judged: a look-ahead waits for more
-	bad      []badAt  // records that are no word, not placed yet
+	bad      []badRun // records that are no word, not placed yet: those from badAt on
+	badAt    int
 	late     uint64
 	rejected uint64
 	serial   uint64
+	now      func() time.Time
 
 	// The frame that is being built: n words stand in w.room already.
 	f      Frame
@@ -35,9 +37,10 @@ type Source struct {
 	place Mark // the last place where nothing was held
 }
 
-type badAt struct {
-	number uint64
-	reason string
+// badRun is one or more records after each other that are no word, for one reason.
+type badRun struct {
+	first, next uint64
+	reason      string
 }
 
 // A Bad is a record that is no word: its index among the records of a batch, and the reason for the ledger (one of few).
@@ -46,12 +49,13 @@ type Bad struct {
 	Reason string
 }
 
-// NewSource opens a stream on w with one lane. stage is the name of the program in ledgers; lateness is in orbits.
+// NewSource opens a stream on w with one lane. w is the Source's from now on: Source.Flush flushes it. stage is the name of the program
+// in ledgers; lateness is in orbits.
 func NewSource(w *Writer, lane Lane, stage string, lateness int64) (*Source, error) {
 	if err := CheckRun(lane.Run); err != nil {
 		return nil, err
 	}
-	s := &Source{w: w, lane: lane, stage: stage, j: newJudge(lateness)}
+	s := &Source{w: w, lane: lane, stage: stage, j: newJudge(lateness), now: time.Now}
 	s.place.Partition = NoPartition
 	if err := w.Preamble(); err != nil {
 		return nil, err
@@ -62,8 +66,14 @@ func NewSource(w *Writer, lane Lane, stage string, lateness int64) (*Source, err
 // Add takes the next records: words, and between them those that are no word, ascending by Record. It keeps
 // neither slice.
 func (s *Source) Add(words []uint64, bad []Bad) error {
+	s.bad, s.badAt = slices.Delete(s.bad, 0, s.badAt), 0
 	for _, b := range bad {
-		s.bad = append(s.bad, badAt{s.read + uint64(b.Record), b.Reason})
+		number := s.read + uint64(b.Record)
+		if n := len(s.bad); n > s.badAt && s.bad[n-1].next == number && s.bad[n-1].reason == b.Reason {
+			s.bad[n-1].next++
+		} else {
+			s.bad = append(s.bad, badRun{number, number + 1, b.Reason})
+		}
 	}
 	s.read += uint64(len(words) + len(bad))
 	s.rejected += uint64(len(bad))
@@ -80,112 +90,105 @@ func (s *Source) take(words []uint64, eof bool) error {
 		used := s.judge(words, eof)
 		s.held = append(s.held, words[used:]...)
 	}
-	if len(s.held) == 0 {
-		s.fill(nil)
-	}
 	return s.w.err
 }
 
-// judge places words up to the first that it can't decide yet, and returns how many.
+// judge places words up to the first that it can't decide yet, with the records before and behind them that are no word, and
+// returns how many.
 func (s *Source) judge(words []uint64, eof bool) int {
 	used := 0
-	for used < len(words) {
-		room := frameWords
-		if s.opened && s.f.Kind == KindWords && int(s.f.Epoch) == s.j.current {
-			room -= s.cover()
-		}
-		if room <= 0 {
-			s.close()
-			continue
-		}
-		// No more than fit into the frame, so that its horizon is the one behind its last word.
-		if n := s.j.run(words[used:min(used+room, len(words))]); n > 0 {
-			s.open(KindWords, s.j.current)
-			s.fill(words[used : used+n])
-			s.keep()
-			used += n
-			continue
-		}
-		v, tag := s.j.one(words[used:], eof)
-		switch v {
-		case undecided:
+	for {
+		s.placeBad()
+		if used == len(words) {
 			return used
-		case inTime:
-			s.open(KindWords, s.j.current)
-		case late:
-			s.open(KindLate, tag)
-			s.newest = append(s.newest, uint32(s.j.epoch(tag).newest))
+		}
+		// No more at once than fit into the frame, and than come before the next record that is no word: so what a frame says of its
+		// horizon is what held behind its last word.
+		n := frameWords
+		if s.fits(KindWords, s.j.current) {
+			n -= s.cover()
+		}
+		n = min(n, len(words)-used)
+		if s.badAt < len(s.bad) {
+			n = int(min(uint64(n), s.bad[s.badAt].first-s.next))
+		}
+		kind, epoch := KindWords, s.j.current
+		if n = s.j.run(words[used : used+n]); n == 0 {
+			n = 1
+			switch v, tag := s.j.one(words[used:], eof); v {
+			case undecided:
+				return used
+			case inTime:
+				epoch = s.j.current
+			case late:
+				kind, epoch = KindLate, tag
+			}
+		}
+		if !s.fits(kind, epoch) {
+			s.open(kind, epoch)
+		}
+		if kind == KindLate {
+			s.newest = append(s.newest, uint32(s.j.epoch(epoch).newest))
 			s.late++
 		}
-		s.fill(words[used : used+1])
+		copy(s.w.buf[s.w.n+headerLen+s.n:], words[used:used+n])
+		s.n += n
+		s.next += uint64(n)
+		used += n
 		s.keep()
-		used++
 	}
-	return used
 }
 
 func (s *Source) cover() int { return int(s.next - s.f.First) }
 
-// keep notes the horizon behind the last word placed.
-func (s *Source) keep() {
-	if len(s.j.epochs) == 0 {
-		return
-	}
-	s.f.Horizon = uint64(s.j.epoch(int(s.f.Epoch)).horizon)
-	s.f.Open = uint32(s.j.open)
+// fits reports whether the frame that is being built takes a word of this kind and epoch.
+func (s *Source) fits(kind Kind, epoch int) bool {
+	return s.opened && s.f.Kind == kind && int(s.f.Epoch) == epoch && s.cover() < frameWords
 }
 
-// open makes a frame of this kind and epoch the one that is being built.
+// open begins a frame of this kind and epoch.
 func (s *Source) open(kind Kind, epoch int) {
-	if s.opened && s.f.Kind == kind && int(s.f.Epoch) == epoch && s.cover() < frameWords {
-		return
-	}
 	s.close()
 	s.opened = true
-	s.f = Frame{Kind: kind, First: s.next, Epoch: uint32(epoch), Horizon: s.f.Horizon, Open: s.f.Open}
-	s.w.room(headerLen + 2*frameWords)
+	s.f = Frame{Kind: kind, First: s.next, Epoch: uint32(epoch)}
+	s.w.room(headerLen + frameWords)
+	s.keep()
 }
 
-// fill places words, and the records that are no word before, between and directly behind them.
-func (s *Source) fill(words []uint64) {
-	for {
-		switch {
-		case len(s.bad) > 0 && s.bad[0].number == s.next:
-			if !s.opened {
+// keep notes the horizon behind what has been placed.
+func (s *Source) keep() {
+	if len(s.j.epochs) > 0 {
+		s.f.Horizon = uint64(s.j.epoch(int(s.f.Epoch)).horizon)
+		s.f.Open = uint32(s.j.open)
+	}
+}
+
+// placeBad places the records that are no word and are next: in the frame that is being built, whatever its words.
+func (s *Source) placeBad() {
+	for ; s.badAt < len(s.bad); s.badAt++ {
+		for b := &s.bad[s.badAt]; b.first < b.next; b.first++ {
+			if b.first != s.next {
+				return
+			}
+			if !s.opened || s.cover() >= frameWords {
 				s.open(KindWords, s.j.current)
 			}
-			s.setAside(s.bad[0].reason)
-			s.bad = s.bad[1:]
+			s.setAside(b.reason)
 			s.next++
-		case len(words) == 0:
-			return
-		default:
-			n := min(len(words), frameWords)
-			if len(s.bad) > 0 {
-				n = int(min(uint64(n), s.bad[0].number-s.next))
-			}
-			copy(s.w.buf[s.w.n+headerLen+s.n:], words[:n])
-			s.n += n
-			s.next += uint64(n)
-			words = words[n:]
-		}
-		if s.cover() >= 2*frameWords-1 && len(s.bad) > 0 {
-			// Only with many bad records. The horizon is one that held before; that is safe.
-			kind, epoch := s.f.Kind, int(s.f.Epoch)
-			s.close()
-			s.open(kind, epoch)
 		}
 	}
+	s.bad, s.badAt = s.bad[:0], 0
 }
 
 // setAside notes that the record with the next number is none, for this reason.
 func (s *Source) setAside(reason string) {
-	i := 0
-	for i < len(s.ledger.Entries) && s.ledger.Entries[i].Reason != reason {
-		i++
+	i := slices.IndexFunc(s.ledger.Entries, func(e Entry) bool { return e.Reason == reason })
+	if i < 0 && len(s.ledger.Entries) == MaxReasons {
+		s.open(s.f.Kind, int(s.f.Epoch))
 	}
-	if i == len(s.ledger.Entries) {
-		s.ledger.Entries = append(s.ledger.Entries, Entry{Reason: reason, Numbers: make([]uint64, bitmapLen(2*frameWords))})
+	if i < 0 {
+		i = len(s.ledger.Entries)
+		s.ledger.Entries = append(s.ledger.Entries, Entry{Reason: reason, Numbers: make([]uint64, bitmapLen(frameWords))})
 	}
 	e := &s.ledger.Entries[i]
 	e.Count++
@@ -200,13 +203,13 @@ func (s *Source) close() {
 	}
 	s.opened = false
 	s.f.Next = s.next
-	if s.cover() > 0 {
-		s.f.Newest = s.newest
-		if len(s.ledger.Entries) > 0 {
-			s.closeWithLedger()
-		} else {
-			s.w.finishWords(&s.f, s.n)
-		}
+	s.f.Newest = s.newest
+	switch {
+	case s.cover() == 0:
+	case len(s.ledger.Entries) > 0:
+		s.closeWithLedger()
+	default:
+		s.w.finishWords(&s.f, s.n)
 	}
 	s.n = 0
 	s.newest = s.newest[:0]
@@ -215,23 +218,22 @@ func (s *Source) close() {
 // closeWithLedger is close for a frame in which records are set aside; their ledger goes before it.
 func (s *Source) closeWithLedger() {
 	cover := s.cover()
-	words := append([]uint64(nil), s.w.room(headerLen + s.n)[headerLen:]...)
-	present := make([]uint64, bitmapLen(cover))
-	for i := range present {
-		present[i] = ^uint64(0)
+	s.f.Words = slices.Clone(s.w.room(headerLen + s.n)[headerLen:])
+	s.f.Present = make([]uint64, bitmapLen(cover))
+	for i := range s.f.Present {
+		s.f.Present[i] = ^uint64(0)
 	}
 	if tail := cover % 64; tail != 0 {
-		present[len(present)-1] = 1<<tail - 1
+		s.f.Present[len(s.f.Present)-1] = 1<<tail - 1
 	}
 	for _, e := range s.ledger.Entries {
-		for i := range present {
-			present[i] &^= e.Numbers[i]
+		for i := range s.f.Present {
+			s.f.Present[i] &^= e.Numbers[i]
 		}
 	}
 	s.ledger.Stage, s.ledger.Read, s.ledger.Kept = s.stage, cover, s.n
 	s.f.Ledger = s.ledger
 	s.w.Ledger(&s.f)
-	s.f.Words, s.f.Present = words, present
 	s.w.Words(&s.f)
 	s.ledger = Ledger{}
 }
@@ -263,7 +265,7 @@ func (s *Source) Mark(now time.Time) error {
 
 // point is a frame header for where the source is, in the newest epoch.
 func (s *Source) point() *Frame {
-	f := &Frame{First: s.next, Next: s.next, Open: s.f.Open}
+	f := &Frame{First: s.next, Next: s.next}
 	if len(s.j.epochs) > 0 {
 		f.Epoch = uint32(s.j.newest())
 		f.Horizon = uint64(s.j.epoch(s.j.newest()).horizon)
@@ -293,13 +295,16 @@ func (s *Source) Counts() (read, late, rejected uint64) { return s.read, s.late,
 // and may be taken up again, it is left out, for whoever goes on may see more.
 func (s *Source) End(e End, interrupted bool) error {
 	if interrupted {
+		for _, b := range s.bad[s.badAt:] {
+			s.rejected -= b.next - b.first
+		}
 		s.read = s.next
-		s.held, s.bad = nil, nil
+		s.held, s.bad, s.badAt = nil, nil, 0
 	} else if err := s.take(nil, true); err != nil {
 		return err
 	}
 	s.close()
-	if err := s.Mark(time.Now()); err != nil {
+	if err := s.Mark(s.now()); err != nil {
 		return err
 	}
 	f := s.point()
@@ -309,36 +314,4 @@ func (s *Source) End(e End, interrupted bool) error {
 		return err
 	}
 	return s.w.Flush()
-}
-
-// appendState appends the judgement as a mark carries it.
-func (j *judge) appendState(b []byte) []byte {
-	le := binary.LittleEndian
-	b = le.AppendUint64(b, uint64(j.lateness))
-	b = le.AppendUint32(b, uint32(j.base))
-	b = le.AppendUint32(b, uint32(j.open))
-	b = le.AppendUint32(b, uint32(j.current))
-	b = le.AppendUint32(b, uint32(len(j.epochs)))
-	for i := range j.epochs {
-		e := &j.epochs[i]
-		for _, x := range [...]int64{e.begin, e.newest, e.horizon, e.jumpFrom, e.jumpTo} {
-			b = le.AppendUint64(b, uint64(x))
-		}
-		closed := uint8(0)
-		if e.closed {
-			closed = 1
-		}
-		b = append(b, e.seen, e.members, closed, 0, 0, 0, 0, 0)
-	}
-	for f := range j.fpga {
-		s := &j.fpga[f]
-		seen := uint32(0)
-		if s.seen {
-			seen = 1
-		}
-		b = le.AppendUint64(b, uint64(s.last))
-		b = le.AppendUint32(b, uint32(s.epoch))
-		b = le.AppendUint32(b, seen)
-	}
-	return b
 }

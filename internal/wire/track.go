@@ -6,6 +6,7 @@ import "math/bits"
 type Track struct {
 	next  uint64
 	aside []Aside
+	lane  *Lane  // the lane frame that aside stands behind
 	first uint64 // the stretch of aside
 	upTo  uint64
 }
@@ -24,10 +25,10 @@ func (t *Track) Next() uint64 { return t.next }
 
 // Ledger takes a ledger frame, which Admit applies to the frame that follows.
 func (t *Track) Ledger(f *Frame) {
-	if len(t.aside) > 0 && (t.first != f.First || t.upTo != f.Next) {
+	if t.first != f.First || t.upTo != f.Next || t.lane != f.Lane {
 		t.aside = t.aside[:0] // nothing followed it
 	}
-	t.first, t.upTo = f.First, f.Next
+	t.first, t.upTo, t.lane = f.First, f.Next, f.Lane
 	for i := range f.Ledger.Entries {
 		e := &f.Ledger.Entries[i]
 		n := e.Count
@@ -43,11 +44,11 @@ func (t *Track) Ledger(f *Frame) {
 // Admit takes a words or late frame and cuts from it what was there before. It returns what the ledgers say of the rest, good until the
 // next call of Ledger; how many records are missing before the frame, or in it without a ledger; and how many came again.
 func (t *Track) Admit(f *Frame) (aside []Aside, missing, doubled uint64) {
-	if t.first == f.First && t.upTo == f.Next {
+	if t.first == f.First && t.upTo == f.Next && t.lane == f.Lane {
 		aside = t.aside
 	}
 	t.aside = t.aside[:0]
-	t.first, t.upTo = 0, 0
+	t.first, t.upTo, t.lane = 0, 0, nil
 	if f.First > t.next {
 		missing = f.First - t.next
 	}

@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 )
 
@@ -46,7 +49,13 @@ func (w *Writer) room(n int) []uint64 {
 
 // commit puts the header before a payload of length bytes that stands in room, pads it, and makes it part of the stream.
 func (w *Writer) commit(f *Frame, length int) error {
+	if err := f.checkCover(); err != nil {
+		return w.fail(err)
+	}
 	words := headerLen + (length+7)/8
+	if words*8-HeaderSize > MaxPayload {
+		return w.fail(fmt.Errorf("a frame of %d bytes; at most %d are possible", length, MaxPayload))
+	}
 	b := bytesOf(w.room(words))
 	for i := HeaderSize + length; i < len(b); i++ {
 		b[i] = 0
@@ -59,6 +68,14 @@ func (w *Writer) commit(f *Frame, length int) error {
 	return w.err
 }
 
+// fail makes err the Writer's error: what could not be read again is not written, and nothing behind it.
+func (w *Writer) fail(err error) error {
+	if w.err == nil {
+		w.err = err
+	}
+	return w.err
+}
+
 // Preamble opens a stream.
 func (w *Writer) Preamble() error {
 	copy(bytesOf(w.room(1)), preamble[:])
@@ -66,8 +83,11 @@ func (w *Writer) Preamble() error {
 	return w.err
 }
 
-// Pass writes a frame, as it was read, on.
+// Pass writes a frame, as it was read, on; nothing for a KindCut, which stands for what is not there.
 func (w *Writer) Pass(f *Frame) error {
+	if f.raw == nil && f.Kind != KindCut {
+		return w.fail(fmt.Errorf("a frame of kind %d that was not read can't be passed on", f.Kind))
+	}
 	copy(bytesOf(w.room(len(f.raw)/8)), f.raw)
 	w.n += len(f.raw) / 8
 	if w.n*8 >= flushAt {
@@ -86,6 +106,10 @@ func (w *Writer) Words(f *Frame) error {
 
 // finishWords commits a words or late frame whose n words stand in room already.
 func (w *Writer) finishWords(f *Frame, n int) error {
+	cover := f.Next - f.First
+	if f.Present == nil && cover != uint64(n) || f.Present != nil && (cover > MaxCover || len(f.Present) != bitmapLen(int(cover))) {
+		return w.fail(fmt.Errorf("a frame of %d words for the numbers %d to %d", n, f.First, f.Next))
+	}
 	f.Count, f.Flags = n, 0
 	size := 8 * n
 	if f.Present != nil {
@@ -116,6 +140,9 @@ func (w *Writer) finishWords(f *Frame, n int) error {
 // written.
 func (w *Writer) Ledger(f *Frame) error {
 	l := &f.Ledger
+	if err := cmp.Or(f.checkCover(), l.check()); err != nil {
+		return w.fail(err)
+	}
 	count, cover := 0, int(f.Next-f.First)
 	b := bytesOf(w.room(headerLen + ledgerLen(l, cover)))[:HeaderSize]
 	b = append(b, uint8(len(l.Stage)))
@@ -141,6 +168,29 @@ func (w *Writer) Ledger(f *Frame) error {
 	return w.commit(&Frame{Kind: KindLedger, Count: count, First: f.First, Next: f.Next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}, len(b)-HeaderSize)
 }
 
+// check reports what a ledger frame can't say.
+func (l *Ledger) check() error {
+	if len(l.Stage) > 255 || !printable(l.Stage) {
+		return fmt.Errorf("the stage %q is longer than 255 bytes or not printable text", l.Stage)
+	}
+	count, sum := 0, l.Kept
+	for i := range l.Entries {
+		e := &l.Entries[i]
+		if e.Count == 0 {
+			continue
+		}
+		if len(e.Reason) > 255 || !printable(e.Reason) {
+			return fmt.Errorf("the reason %q is longer than 255 bytes or not printable text", e.Reason)
+		}
+		count++
+		sum += e.Count
+	}
+	if count > MaxReasons || sum != l.Read {
+		return fmt.Errorf("a ledger of %d reasons, at most %d are possible; read %d, kept and set aside %d", count, MaxReasons, l.Read, sum)
+	}
+	return nil
+}
+
 // ledgerLen is an upper bound of a ledger's payload, in words.
 func ledgerLen(l *Ledger, cover int) int {
 	size := 1 + len(l.Stage) + 8
@@ -157,6 +207,9 @@ func (f *Frame) at(kind Kind) *Frame {
 
 // Lane writes a lane frame for lane, at f.Next.
 func (w *Writer) Lane(f *Frame, lane *Lane) error {
+	if err := lane.check(); err != nil {
+		return w.fail(err)
+	}
 	b := bytesOf(w.room(headerLen + (42+2*MaxRun+7)/8))[:HeaderSize]
 	b = binary.LittleEndian.AppendUint32(b, lane.K)
 	b = binary.LittleEndian.AppendUint32(b, lane.N)
@@ -174,14 +227,20 @@ func (w *Writer) Lane(f *Frame, lane *Lane) error {
 
 // Map writes a map frame with this text, at f.Next.
 func (w *Writer) Map(f *Frame, text []byte) error {
+	if len(text) == 0 || text[len(text)-1] == 0 {
+		return w.fail(errors.New("a map without text, or with a zero byte at its end"))
+	}
 	copy(bytesOf(w.room(headerLen + (len(text)+7)/8))[HeaderSize:], text)
 	return w.commit(f.at(KindMap), len(text))
 }
 
-// Mark writes f.Mark, at f.Next. Names are cut at 4096 bytes.
+// Mark writes f.Mark, at f.Next. Names are cut at MaxText bytes.
 func (w *Writer) Mark(f *Frame) error {
 	m := &f.Mark
-	name, tag := m.Name[:min(len(m.Name), 4096)], m.Tag[:min(len(m.Tag), 4096)]
+	if len(m.State) > MaxText || m.Number > f.Next {
+		return w.fail(fmt.Errorf("a mark for number %d at %d, with %d bytes of state", m.Number, f.Next, len(m.State)))
+	}
+	name, tag := m.Name[:min(len(m.Name), MaxText)], m.Tag[:min(len(m.Tag), MaxText)]
 	b := bytesOf(w.room(headerLen + (58+len(name)+len(tag)+len(m.State)+7)/8))[:HeaderSize]
 	b = binary.LittleEndian.AppendUint64(b, m.Newest)
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Time))
@@ -199,10 +258,10 @@ func (w *Writer) Mark(f *Frame) error {
 	return w.commit(f.at(KindMark), len(b)-HeaderSize)
 }
 
-// End writes f.End, at f.Next. The text is cut at 4096 bytes.
+// End writes f.End, at f.Next. The text is cut at MaxText bytes.
 func (w *Writer) End(f *Frame) error {
 	e := &f.End
-	why := e.Why[:min(len(e.Why), 4096)]
+	why := e.Why[:min(len(e.Why), MaxText)]
 	b := bytesOf(w.room(headerLen + (27+len(why)+7)/8))[:HeaderSize]
 	how := uint8(1)
 	if e.Stopped {

@@ -410,9 +410,13 @@ class Settings:
         bins = min(max(orbits) // width + 1 - low // width, 400000)
         return Axis(low, low + bins * width, width)
 
-    def bin2(self, axis2, window, epoch, orbit):
-        """The bin of Hist_2; with auto, the axis is that of the last span alone."""
-        if self.hist2[0] == "auto" and epoch != max(window.orbits)[0]:
+    def auto(self):
+        """What Hist_2 says more with auto."""
+        return {"Auto": self.hist2[1]} if self.hist2[0] == "auto" else {}
+
+    def bin2(self, axis2, newest, epoch, orbit):
+        """The bin of Hist_2; with auto, the axis is that of the last span, `newest`, alone."""
+        if self.hist2[0] == "auto" and epoch != newest:
             return "Overflow"
         return axis2.bin(orbit)
 
@@ -443,6 +447,7 @@ def chamber_result(chamber, window, settings, axis2, live):
     multiplicity, trigger_multiplicity = [0] * 65, [0] * 17
     drift_layer = {layer: Histogram(settings.axis4) for layer in LAYERS}
     efficiency = {layer: [0, 0] for layer in LAYERS}
+    newest = max(window.orbits, default=(None, None))[0]
     count = late = 0
 
     def count_hit(w):
@@ -462,7 +467,7 @@ def chamber_result(chamber, window, settings, axis2, live):
             count_hit(w)
         active = len({w.channel for w in mine})
         if active > 0:
-            hist2.add_to(settings.bin2(axis2, window, epoch, orbit), active)
+            hist2.add_to(settings.bin2(axis2, newest, epoch, orbit), active)
             multiplicity[active] += 1
 
         triggers = [ticks(w) for w, place in hits if place == SCINTILLATOR]
@@ -492,7 +497,7 @@ def chamber_result(chamber, window, settings, axis2, live):
         result["Rate"] = round(Fraction(count) / live, 6)
     result.update({
         "Hist_1": hist1.result(),
-        "Hist_2": hist2.result(),
+        "Hist_2": hist2.result() | settings.auto(),
         "Hist_3": hist3.result(),
         "Hist_4": hist4.result(),
         "Occupancy": occupancy,
