@@ -135,39 +135,57 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 	if epoch < l.floor {
 		below = math.MaxInt64
 	}
-	queued := 0
-	for i, w := range words {
-		if w>>hit.HeadShift != hit.HeadHit {
-			l.ledger.NotAHit++
+	aside := 0
+	for i := 0; i < len(words); {
+		w := words[i]
+		source := w >> hit.FPGAShift // HEAD and FPGA
+		if source>>(hit.HeadShift-hit.FPGAShift) != hit.HeadHit {
+			aside++
+			i++
 			continue
 		}
-		f := w >> hit.FPGAShift & 7
+		f := source & hit.MaxFPGA
 		o := int64(uint32(w >> hit.OrbitShift))
-		if o < below {
+		q := &e.queues[f]
+		switch {
+		case o < below:
 			// Its orbit has closed, which a good stream shows only of one that had to close early.
 			e.strays.push(stray{w, uint32(max(e.newest, 0)), chambers[i], true})
-			queued++
+			i++
 			continue
-		}
-		queued++
-		e.newest = max(e.newest, o)
-		q := &e.queues[f]
-		if e.full>>f&1 == 0 {
+		case e.full>>f&1 == 0:
 			e.full |= 1 << f
 			e.heads[f] = o
-		} else if o < e.last[f] {
+		case o < e.last[f]:
 			e.strays.push(stray{w, uint32(o), chambers[i], false})
+			i++
 			continue
 		}
-		e.last[f] = o
 		if q.tail == nil || q.end == blockLen {
 			q.extend(&l.pool)
 		}
-		q.tail.words[q.end] = w
-		q.tail.chambers[q.end] = chambers[i]
-		q.end++
+		// An FPGA's hits come some at a time.
+		tail, at, last := q.tail, q.end, o
+		for {
+			tail.words[at] = w
+			tail.chambers[at] = chambers[i]
+			at++
+			i++
+			if i == len(words) || at == blockLen {
+				break
+			}
+			w = words[i]
+			next := int64(uint32(w >> hit.OrbitShift))
+			if w>>hit.FPGAShift != source || next < last {
+				break
+			}
+			last = next
+		}
+		q.end, e.last[f] = at, last
+		e.newest = max(e.newest, last)
 	}
-	l.wait(queued)
+	l.ledger.NotAHit += int64(aside)
+	l.wait(len(words) - aside)
 }
 
 // Late takes late hits, each with the newest orbit at its place.
