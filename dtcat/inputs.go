@@ -132,8 +132,8 @@ type input struct {
 	header bool // the first line is the header
 	found  bool // there is something behind it
 
-	simWords uint64 // of a simulated source
-	skipped  uint64 // bytes of it, and of a byte order mark
+	sim     bool   // simulated
+	skipped uint64 // bytes of it, and of a byte order mark
 }
 
 // counter counts what is read through it.

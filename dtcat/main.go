@@ -119,12 +119,29 @@ func run(env *tool.Env) error {
 		wire.Enlarge(env.Stdout)
 	}
 	if c.cli.Rejects != "" {
+		if err := c.notSource(c.cli.Rejects, names); err != nil {
+			return err
+		}
 		if c.rejects, err = os.Create(c.cli.Rejects); err != nil {
 			return err
 		}
 		defer c.rejects.Close()
 	}
 	return c.consume(names)
+}
+
+// notSource reports when a file that is to be written is one of the sources: creating it would empty it.
+func (c *cat) notSource(file string, names []string) error {
+	to, err := os.Stat(file)
+	if err != nil || !to.Mode().IsRegular() {
+		return nil
+	}
+	for _, name := range names {
+		if from, err := os.Stat(name); err == nil && os.SameFile(from, to) {
+			return &tool.UsageError{Msg: "--rejects " + file + ": that is one of the sources"}
+		}
+	}
+	return nil
 }
 
 // check looks for flags that make no sense, and fills in what depends on others.
@@ -547,8 +564,9 @@ func (c *cat) finish(end ending) error {
 // simulate sends the words of a simulated run as chunks.
 func (c *cat) simulate(cfg *simConfig, order chan<- *chunk) {
 	defer close(order)
-	in := &input{name: cfg.String(), format: formatRaw}
+	in := &input{name: cfg.String(), format: formatRaw, sim: true}
 	s := newSim(cfg)
+	words := uint64(0)
 	size := 16384
 	if c.pace.active() {
 		size = 256 // enough to see which word is odd
@@ -564,8 +582,8 @@ func (c *cat) simulate(cfg *simConfig, order chan<- *chunk) {
 		k.words = k.words[:size]
 		n := s.next(k.words)
 		k.in, k.words, k.records, k.opened = in, k.words[:n], n, first
-		in.simWords += uint64(n)
-		k.offset = in.simWords
+		words += uint64(n)
+		k.offset = words
 		if n == 0 {
 			k.err = io.EOF
 		}

@@ -49,7 +49,7 @@ func (c *cat) openOut(in *input) error {
 // form is what the stream says of its source, so that it can be turned back.
 func (in *input) form() string {
 	switch {
-	case in.simWords > 0:
+	case in.sim:
 		return wire.FormSim
 	case in.format == formatCSV && in.header:
 		return wire.FormHeader
@@ -204,6 +204,9 @@ func (c *cat) stream(k *chunk) (ending, error) {
 	if k.in.name == "standard input" && k.in.packed == "" {
 		in := wire.NewInput(c.env.Stdin, c.env.StopFD())
 		src.OnWait = func() error {
+			if k.in.r.Buffered() > 0 {
+				return nil // what was read to recognise the stream
+			}
 			return in.Await(func() (time.Duration, error) {
 				if c.w != nil {
 					return 0, c.w.Flush()

@@ -158,7 +158,7 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 	id := f.Lane.ID()
 	if l := p.lanes.byID[id]; l != nil {
 		if f.Kind == wire.KindLane && l.ended {
-			return nil, fmt.Errorf("standard input: %s goes on behind its end", id)
+			return nil, fmt.Errorf("standard input: %s goes on behind its end (was the same stream read twice?)", id)
 		}
 		return l, nil
 	}

@@ -380,7 +380,7 @@ func TestSlowSource(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, "word", p.next(t), strings.TrimSuffix(text, "\n")+[]string{",1\n", ",4\n", ",255\n"}[i])
-		if took := time.Since(begin); i > 0 && took > 500*time.Millisecond {
+		if took := time.Since(begin); took > 500*time.Millisecond {
 			t.Errorf("word %d took %v", i, took)
 		}
 	}
@@ -604,6 +604,33 @@ func plain(program, text string) string {
 		return "a format is wrong"
 	}
 	return ""
+}
+
+// What would go wrong for good is refused.
+func TestRefused(t *testing.T) {
+	file := write(t, "a.csv", []byte(rowA))
+	r := pipeline(t, nil, stage{"dtcat", file, "--rejects", filepath.Dir(file) + "/./a.csv"})
+	codes(t, r, 2)
+	same(t, "message", r.Errs[0], "dtcat: --rejects "+filepath.Dir(file)+"/./a.csv: that is one of the sources (hint: dtcat -h)\n")
+	if b, err := os.ReadFile(file); err != nil || string(b) != rowA {
+		t.Fatalf("the source is %q now, %v", b, err)
+	}
+
+	stream := write(t, "s.dts", smallStream(t))
+	for _, args := range []stage{{"--loop"}, {"--limit", "1"}, {"--rate", "5"}, {"--speed", "5"}} {
+		r = pipeline(t, nil, append(stage{"dtcat", stream}, args...))
+		codes(t, r, 2)
+		same(t, "message", r.Errs[0], "dtcat: "+stream+": --limit, --loop, --rate and --speed are for words, and this is a stream already (hint: dtcat -h)\n")
+	}
+	r = pipeline(t, nil, stage{"dtcat", file, stream}, stage{"dthist", "--window", "all"})
+	codes(t, r, 1, 0)
+	same(t, "message", r.Errs[0], "dtcat: "+stream+": a stream, after sources with words; they can't be one run (hint: dtcat it by itself)\n")
+	if l := oneLine(t, r.Out); l.Total != 1 || l.Complete != 0 {
+		t.Errorf("%+v", l)
+	}
+	r = pipeline(t, nil, stage{"dtcat", stream, stream}, stage{"dthist", "--window", "all"})
+	codes(t, r, 0, 1)
+	same(t, "message", r.Errs[1], "dthist: standard input: run demo goes on behind its end (was the same stream read twice?)\n")
 }
 
 // A bad expression is shown with a caret under what is wrong.

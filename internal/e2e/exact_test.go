@@ -266,9 +266,9 @@ func TestExactOnTraps(t *testing.T) {
 		for seed := range seeds(t, 2) {
 			t.Run(fmt.Sprintf("%s %d", mode, seed), func(t *testing.T) {
 				t.Parallel()
-				file := traps(t, mode, seed, 8000)
-				for k := range 3 { // of the layouts, in turn
-					l := layouts[(i+3*seed+2*k+k/3)%len(layouts)]
+				file := traps(t, mode, seed, 6000)
+				for k := range 2 { // of the layouts, in turn
+					l := layouts[(i+2*seed+3*k)%len(layouts)]
 					proves(t, exact(t, l, "", "", file))
 				}
 			})
@@ -284,10 +284,10 @@ func simulated(seed, hits int) string {
 func TestExactOnSimulatedRuns(t *testing.T) {
 	t.Parallel()
 	python(t)
-	for seed := range seeds(t, 6) {
+	for seed := range seeds(t, 4) {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			t.Parallel()
-			csv := write(t, "sim.csv", pipeline(t, nil, stage{"dtcat", simulated(seed, 9000), "--to", "csv"}).ok(t))
+			csv := write(t, "sim.csv", pipeline(t, nil, stage{"dtcat", simulated(seed, 7500), "--to", "csv"}).ok(t))
 			for k := range 2 {
 				proves(t, exact(t, layouts[(seed+3*k)%len(layouts)], "", "", csv))
 			}

@@ -224,26 +224,25 @@ func pick(dst, src, keep []uint64) int {
 	n := 0
 	for k, m := range keep {
 		from := src[k*64:]
-		if m == ^uint64(0) {
-			n += copy(dst[n:], from[:64])
-			continue
-		}
-		for m != 0 {
-			skip := bits.TrailingZeros64(m)
-			run := bits.TrailingZeros64(^(m >> (skip & 63)))
-			m &= ^uint64(0) << (skip + run) // nothing is left when that is 64
-			for {
-				if skip+runLen > len(from) {
-					n += copy(dst[n:], from[skip:skip+run])
-					break
-				}
-				*(*[runLen]uint64)(dst[n:]) = *(*[runLen]uint64)(from[skip:])
+		// Where runs begin and where they end: so no run waits for the one before.
+		begins, ends := m&^(m<<1), m&^(m>>1)
+		for begins != 0 {
+			at := bits.TrailingZeros64(begins)
+			run := bits.TrailingZeros64(ends) + 1 - at
+			begins &= begins - 1
+			ends &= ends - 1
+			for ; at+runLen <= len(from); at += runLen {
+				*(*[runLen]uint64)(dst[n:]) = *(*[runLen]uint64)(from[at:])
 				if run <= runLen {
-					n += run
 					break
 				}
-				n, skip, run = n+runLen, skip+runLen, run-runLen
+				n += runLen
+				run -= runLen
 			}
+			if at+runLen > len(from) {
+				copy(dst[n:], from[at:at+run])
+			}
+			n += run
 		}
 	}
 	return n

@@ -393,7 +393,7 @@ func (f *Frame) parsePayload(words []uint64) error {
 // point checks a frame that stands at a number and covers none.
 func (f *Frame) point(name string) error {
 	if f.First != f.Next || f.Count != 1 {
-		return fmt.Errorf("a %s frame with count %d that covers numbers", name, f.Count)
+		return fmt.Errorf("the %s frame has count %d and covers the numbers %d to %d", name, f.Count, f.First, f.Next)
 	}
 	return nil
 }

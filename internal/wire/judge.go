@@ -374,18 +374,18 @@ func (j *judge) appendState(b []byte) []byte {
 		for _, x := range [...]int64{e.begin, e.newest, e.horizon, e.jumpFrom, e.jumpTo} {
 			b = le.AppendUint64(b, uint64(x))
 		}
-		b = append(b, e.seen, e.members, flag(e.closed), 0, 0, 0, 0, 0)
+		b = append(b, e.seen, e.members, bit(e.closed), 0, 0, 0, 0, 0)
 	}
 	for f := range j.fpga {
 		s := &j.fpga[f]
 		b = le.AppendUint64(b, uint64(s.last))
 		b = le.AppendUint32(b, uint32(s.epoch))
-		b = le.AppendUint32(b, uint32(flag(s.seen)))
+		b = le.AppendUint32(b, uint32(bit(s.seen)))
 	}
 	return b
 }
 
-func flag(is bool) uint8 {
+func bit(is bool) uint8 {
 	if is {
 		return 1
 	}

@@ -421,7 +421,7 @@ func chaos(seed, n int) (records []record, lateness int64) {
 }
 
 func eachScene(t *testing.T, check func(t *testing.T, seed int, records []record, lateness int64)) {
-	scenes := 50
+	scenes := 35
 	if testing.Short() {
 		scenes = 15
 	}

@@ -494,7 +494,7 @@ def chamber_result(chamber, window, settings, axis2, live):
 
     result = {"Count": count, "Late": late}
     if live > 0:
-        result["Rate"] = round(Fraction(count) / live, 6)
+        result["Rate"] = Fraction(int(Fraction(count) / live * 10**6 + Fraction(1, 2)), 10**6)    # half up
     result.update({
         "Hist_1": hist1.result(),
         "Hist_2": hist2.result() | settings.auto(),
