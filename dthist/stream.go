@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -39,13 +40,13 @@ type program struct {
 // lanes are all lanes, and the runs they make.
 type lanes struct {
 	byID map[wire.ID]*lane
-	runs map[string]*run_
+	runs map[string]*laneGroup
 }
 
-func newLanes() lanes { return lanes{map[wire.ID]*lane{}, map[string]*run_{}} }
+func newLanes() lanes { return lanes{map[wire.ID]*lane{}, map[string]*laneGroup{}} }
 
-// A run_ puts the windows of its lanes together. With the detector clock only.
-type run_ struct {
+// A laneGroup puts the windows of its lanes together. With the detector clock only.
+type laneGroup struct {
 	merger *hist.Merger
 	n      uint32
 }
@@ -55,7 +56,7 @@ type lane struct {
 	id      wire.ID
 	track   *wire.Track
 	h       *hist.Lane
-	run     *run_
+	run     *laneGroup
 	first   uint64 // number behind the stretch that the last line covers
 	place   *hist.Place
 	epoch   uint32 // what was passed last, and said so
@@ -78,33 +79,46 @@ func (p *program) run() error {
 	if p.cli.Format == "cosmo" {
 		p.cosmo = new(hist.Cosmo)
 	}
+	err := p.read(src)
+	var not *wire.NotStreamError
+	if errors.As(err, &not) {
+		return p.env.InputError(err, usage)
+	}
+	var failed *os.PathError
+	if errors.As(err, &failed) {
+		return err // of the output
+	}
+	if err != nil {
+		p.cuts++ // what is there is not whole
+		err = p.env.InputError(err, usage)
+	}
+	if err := errors.Join(err, p.finish()); err != nil {
+		return err
+	}
+	if p.cuts > 0 {
+		return tool.ErrTold
+	}
+	return nil
+}
+
+// read takes frames until the input ends or the program is stopped.
+func (p *program) read(src *wire.Reader) error {
 	for {
 		f, err := src.Next()
-		var stop error
-		var not *wire.NotStreamError
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
-			stop = p.finish()
-		case errors.As(err, &not):
-			return p.env.InputError(err, usage)
+			return nil
 		case err != nil:
-			p.cuts++
-			stop = errors.Join(p.env.InputError(err, usage), p.finish())
-		default:
-			if err := p.frame(f); err != nil {
+			return err
+		}
+		if err := p.frame(f); err != nil {
+			return err
+		}
+		if p.set.Clock == hist.Wall {
+			if _, err := p.idle(); err != nil {
 				return err
 			}
-			if p.set.Clock == hist.Wall {
-				if _, err := p.idle(); err != nil {
-					return err
-				}
-			}
-			continue
 		}
-		if stop == nil && p.cuts > 0 {
-			return tool.ErrTold
-		}
-		return stop
 	}
 }
 
@@ -164,7 +178,7 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 	}
 	run := p.lanes.runs[id.Run]
 	if run == nil {
-		run = &run_{n: id.N}
+		run = &laneGroup{n: id.N}
 		if p.set.Clock == hist.Detector {
 			run.merger = hist.NewMerger(int(id.N))
 			run.merger.Emit = func(w hist.Window) error { return p.emit(w, [2]int{}) }

@@ -733,10 +733,6 @@ func examplesOf(t testing.TB, name string) []string {
 
 // The examples of each help work as they stand there.
 func TestExamples(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		missing(t, "bash", "apt-get install bash")
-	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o777); err != nil {
 		t.Fatal(err)
@@ -758,49 +754,87 @@ func TestExamples(t *testing.T) {
 		for i, example := range examplesOf(t, name) {
 			t.Run(fmt.Sprintf("%s %d", name, i+1), func(t *testing.T) {
 				t.Parallel()
-				if _, err := exec.LookPath("jq"); err != nil && strings.Contains(example, "jq ") {
-					missing(t, "jq", "apt-get install jq")
-				}
-				endless := strings.Contains(example, "sim: ")
-				cmd := exec.Command(bash, "-c", "set -o pipefail; trap : INT; "+example)
-				cmd.Dir = dir
-				cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
-				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-				var says bytes.Buffer
-				cmd.Stderr = &says
-				out, err := cmd.StdoutPipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				timeout := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-				defer timeout.Stop()
-				b := bufio.NewReader(out)
-				first, err := b.ReadBytes('\n')
-				if err != nil && !errors.Is(err, io.EOF) {
-					t.Fatal(err)
-				}
-				if endless {
-					if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if _, err := io.Copy(io.Discard, b); err != nil {
-					t.Fatal(err)
-				}
-				// ^C also ends what else is in the pipe of an endless example, such as jq.
-				if err := cmd.Wait(); err != nil && !endless {
-					t.Errorf("%s\n%v", example, err)
-				}
-				if len(first) == 0 {
-					t.Errorf("%s\nwrites nothing", example)
-				}
-				if says.Len() > 0 && !endless {
-					t.Errorf("%s\nsays %s", example, says.String())
-				}
+				runExample(t, dir, example)
 			})
 		}
+	}
+}
+
+// runExample runs one example in a shell. It must end well, write something, and say nothing; an endless one until its first line, and then ^C.
+func runExample(t *testing.T, dir, example string) {
+	t.Helper()
+	pipefail := "set -o pipefail; "
+	if strings.HasSuffix(example, "| head") {
+		pipefail = "" // head ends the others
+	}
+	if _, err := exec.LookPath("jq"); err != nil && strings.Contains(example, "jq ") {
+		missing(t, "jq", "apt-get install jq")
+	}
+	endless := strings.Contains(example, "sim: ")
+	cmd := exec.Command("bash", "-c", pipefail+"trap : INT; "+example)
+	cmd.Dir = dir
+	cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var says bytes.Buffer
+	cmd.Stderr = &says
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer timeout.Stop()
+	b := bufio.NewReader(out)
+	first, err := b.ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	if endless {
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, b); err != nil {
+		t.Fatal(err)
+	}
+	// ^C also ends what else is in the pipe of an endless example, such as jq.
+	if err := cmd.Wait(); err != nil && !endless {
+		t.Errorf("%s\n%v", example, err)
+	}
+	if len(first) == 0 && !strings.Contains(example, " > ") {
+		t.Errorf("%s\nwrites nothing", example)
+	}
+	if says.Len() > 0 && !endless {
+		t.Errorf("%s\nsays %s", example, says.String())
+	}
+}
+
+// What the README shows under "Try it" works, from top to bottom.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := bytes.Cut(text, []byte("\n## Try it\n"))
+	text, _, ended := bytes.Cut(text, []byte("\n## "))
+	if !found || !ended {
+		t.Fatal("README.md has no section Try it")
+	}
+	dir := t.TempDir()
+	v1 := "1,0,72,46758,279,18\n1,1,52,46759,1410,7\n"
+	if err := os.WriteFile(filepath.Join(dir, "run591.dat.gz"), packed(t, "gz", []byte(v1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		if example, ok := strings.CutPrefix(line, "    "); ok {
+			n++
+			runExample(t, dir, strings.TrimSpace(example))
+		}
+	}
+	if n < 8 {
+		t.Errorf("%d examples; there were 8 at least", n)
 	}
 }
