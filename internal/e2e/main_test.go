@@ -198,7 +198,7 @@ func startTo(t testing.TB, env []string, stdin, stdout *os.File, stages ...stage
 
 // environ is our environment without the settings of the programs.
 func environ() []string {
-	var env []string
+	env := []string{"GORACE=atexit_sleep_ms=10"} // or each program of a build with -race sleeps a second at its end
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "DT_") {
 			env = append(env, v)

@@ -188,7 +188,7 @@ func TestPick(t *testing.T) {
 func TestCopyChangesNothing(t *testing.T) {
 	for _, path := range vectorFiles(t) {
 		v := readVector(t, path)
-		if v.err != "" || v.name == "good-skippable" || strings.Contains(v.name, "inside") {
+		if v.err != "" || v.name == "good-skippable" || strings.Contains(v.name, "inside") || strings.Contains(v.name, "at-the-end") {
 			continue
 		}
 		var buf bytes.Buffer
@@ -305,7 +305,7 @@ func TestAwait(t *testing.T) {
 	Enlarge(os.Stdin) // whatever it is
 }
 
-// stopAfter is a stream of two lanes, stopped before frame n.
+// A stream of two lanes that take turns, stopped before each read and in each step: every lane that began gets an end, where its words end.
 func TestStoppedEndsLanes(t *testing.T) {
 	lanes := [2]*Lane{{Run: "demo", K: 1, N: 2}, {Run: "demo", K: 2, N: 2}}
 	stream := build(t, func(w *Writer) {
@@ -323,20 +323,23 @@ func TestStoppedEndsLanes(t *testing.T) {
 		w.Lane(&Frame{Next: 4}, lanes[0])
 		w.End(&Frame{Next: 4})
 	})
-	total := 0
+	total := 0 // of frames
 	if kinds, err := frames(NewReader(bytes.NewReader(stream))); err != nil {
 		t.Fatal(err)
 	} else {
 		total = len(kinds)
 	}
-	for _, inStep := range []bool{false, true} {
+	for _, inStep := range []bool{true, false} {
+		if !inStep {
+			total = len(stream)/8 + 1
+		}
 		for n := range total {
 			var buf bytes.Buffer
 			w := NewWriter(&buf)
 			src := NewReader(&randomReader{bytes.NewReader(stream), func() int { return 8 }})
-			reached := 0
+			reached, waits := 0, 0
 			src.OnWait = func() error {
-				if !inStep && reached >= n {
+				if waits++; !inStep && waits > n {
 					return ErrStopped
 				}
 				return nil
@@ -359,7 +362,7 @@ func TestStoppedEndsLanes(t *testing.T) {
 				return w.Pass(f)
 			})
 			if err != nil {
-				t.Fatalf("stopped at %d: %v", n, err)
+				t.Fatalf("stopped at %d (in step %v): %v", n, inStep, err)
 			}
 			if buf.Len() == 0 {
 				continue
@@ -375,20 +378,20 @@ func TestStoppedEndsLanes(t *testing.T) {
 					if strings.Contains(err.Error(), "without a lane frame") && reached == 0 {
 						break
 					}
-					t.Fatalf("stopped at %d: %v", n, err)
+					t.Fatalf("stopped at %d (in step %v): %v", n, inStep, err)
 				}
 				switch f.Kind {
 				case KindCut:
-					t.Errorf("stopped at %d: %s is cut", n, f.Lane.ID())
+					t.Errorf("stopped at %d (in step %v): %s is cut", n, inStep, f.Lane.ID())
 				case KindLane:
 					if f.Lane.Map != digest {
-						t.Errorf("stopped at %d: a lane frame that step did not see", n)
+						t.Errorf("stopped at %d (in step %v): a lane frame that step did not see", n, inStep)
 					}
 					open[f.Lane.K] = true
 				case KindEnd:
 					delete(open, f.Lane.K)
 					if f.First != next[f.Lane.K] {
-						t.Errorf("stopped at %d: lane %d ends at %d, its words at %d", n, f.Lane.K, f.First, next[f.Lane.K])
+						t.Errorf("stopped at %d (in step %v): lane %d ends at %d, its words at %d", n, inStep, f.Lane.K, f.First, next[f.Lane.K])
 					}
 					if f.End.Stopped && f.End.Why == "" {
 						t.Error("no reason is given")
@@ -396,7 +399,7 @@ func TestStoppedEndsLanes(t *testing.T) {
 				}
 			}
 			if len(open) > 0 {
-				t.Errorf("stopped at %d: %d lanes have no end", n, len(open))
+				t.Errorf("stopped at %d (in step %v): %d lanes have no end", n, inStep, len(open))
 			}
 		}
 	}

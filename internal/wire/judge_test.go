@@ -578,6 +578,9 @@ func judgeWords(t testing.TB, words []uint64) *decoded {
 	t.Helper()
 	d := decode(t, streamOf(t, recordsOf(words), DefaultLateness, all))
 	compare(t, recordsOf(words), DefaultLateness, d)
+	if one := decode(t, streamOf(t, recordsOf(words), DefaultLateness, one)); !slices.Equal(one.words, d.words) {
+		t.Fatal("word by word they are judged differently")
+	}
 	return d
 }
 
@@ -688,6 +691,66 @@ func TestCorruptWordThatIsBorneOut(t *testing.T) {
 	}
 	if a, b := d.epochOf(len(words)-2), d.epochOf(len(words)-1); a != b {
 		t.Errorf("before a restart: at the end FPGA 0 is in epoch %d, FPGA 1 in %d", a, b)
+	}
+}
+
+// The look-ahead is 1 023 words, to the word.
+func TestLookAheadEnds(t *testing.T) {
+	for _, distance := range []int{lookAhead - 1, lookAhead, lookAhead + 1} {
+		// FPGA 0 jumps alone; the hit that bears it out as the eighth is this many words behind.
+		words := cycles(nil, 20, 617_000, 616_900)
+		at := len(words)
+		for i := range int64(agreement - 1) {
+			words = append(words, hitAt(0, 5_000_000+i))
+		}
+		for len(words) < at+distance {
+			words = append(words, ancillary(0, 617_000))
+		}
+		words = append(words, hitAt(0, 5_000_100))
+		words = append(words, make([]uint64, 2*lookAhead)...)
+		if late := judgeWords(t, words).late(); (len(late) == 0) != (distance <= lookAhead) || len(late) > 0 && late[0] != at {
+			t.Errorf("borne out %d words behind: late are %v", distance, late)
+		}
+
+		// FPGA 1 has jumped; a hit of FPGA 0 there is odd if its next is back.
+		words = cycles(nil, 20, 617_000, 616_900)
+		for i := range int64(agreement) {
+			words = append(words, hitAt(1, 5_000_000+i))
+		}
+		at = len(words)
+		words = append(words, hitAt(0, 5_000_000))
+		for len(words) < at+distance {
+			words = append(words, ancillary(0, 617_000))
+		}
+		words = append(words, hitAt(0, 617_090))
+		words = append(words, make([]uint64, 2*lookAhead)...)
+		late := judgeWords(t, words).late()
+		if isOdd := slices.Contains(late, at); isOdd != (distance <= lookAhead) {
+			t.Errorf("back %d words behind: late are %v", distance, late)
+		}
+	}
+}
+
+// An FPGA that leaves an epoch for a newer one, and is late there, no longer holds the old one's horizon back from the next hit on, also if
+// that hit is no newer than the last.
+func TestLeavingLateFreesTheHorizon(t *testing.T) {
+	var words []uint64
+	for f, o := range []int64{1_000_000, 1_000_300, 1_000_300, 1_000_300} {
+		words = append(words, hitAt(f, o))
+	}
+	for i := range int64(agreement) {
+		words = append(words, hitAt(2, 100_000+i), hitAt(3, 100_000+i))
+	}
+	words = append(words, hitAt(1, 1_000_300), hitAt(0, 99_000), hitAt(1, 1_000_300))
+	words = append(words, ancillary(0, 5))
+	d := judgeWords(t, words)
+	if late := d.late(); !slices.Equal(late, []int{len(words) - 3}) {
+		t.Fatalf("late: %v", late)
+	}
+	for _, e := range d.ends {
+		if e.next == uint64(len(words)) && e.kind == KindWords && (e.epoch != 0 || e.horizon != 1_000_300-slack) {
+			t.Errorf("at the end %+v", e)
+		}
 	}
 }
 

@@ -31,12 +31,20 @@ type randomReader struct {
 func (r *randomReader) Read(b []byte) (int, error) { return r.r.Read(b[:min(len(b), r.size())]) }
 
 func TestReadSizesDoNotMatter(t *testing.T) {
-	for _, stream := range [][]byte{goodVector(t, "good-all-kinds"), goodVector(t, "good-cut-inside-continued"), goodVector(t, "cut-inside-before-another-run"), bigStream(t)} {
+	streams := [][]byte{bigStream(t)}
+	for _, path := range vectorFiles(t) {
+		streams = append(streams, readVector(t, path).stream)
+	}
+	for _, stream := range streams {
 		var want []string
 		read := func(in io.Reader) (list []string) {
 			r := NewReader(in)
 			for {
 				f, err := r.Next()
+				var not *NotStreamError
+				if errors.As(err, &not) {
+					return append(list, "not a stream") // how much of it was read is not the same
+				}
 				if err != nil {
 					return append(list, err.Error())
 				}
@@ -256,6 +264,26 @@ func TestManyStreams(t *testing.T) {
 	kinds, err := frames(r)
 	if err != nil || len(kinds) != 3*n || len(r.lanes) > 2 {
 		t.Errorf("%d frames, %d lanes kept, %v", len(kinds), len(r.lanes), err)
+	}
+}
+
+func TestAreChambers(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				b := bytes.Repeat([]byte{255}, n)
+				for i := range b {
+					b[i] -= byte(i * 223) // 255 or 0 … 32
+					if b[i] > 32 {
+						b[i] = 255
+					}
+				}
+				b[at] = byte(c)
+				if want := c <= 32 || c == 255; areChambers(b) != want {
+					t.Fatalf("%d is %v at %d of %v", c, !want, at, b)
+				}
+			}
+		}
 	}
 }
 
