@@ -85,17 +85,8 @@ func (l *Lane) gather(e *waiting, limit int64) (more bool) {
 			for i < end && int64(uint32(head.words[i]>>hit.OrbitShift)) <= bound {
 				i++
 			}
-			if n := i - from; n < 8 {
-				for _, w := range head.words[from:i] {
-					words = append(words, w)
-				}
-				for _, c := range head.chambers[from:i] {
-					chambers = append(chambers, c)
-				}
-			} else {
-				words = append(words, head.words[from:i]...)
-				chambers = append(chambers, head.chambers[from:i]...)
-			}
+			words = append(words, head.words[from:i]...)
+			chambers = append(chambers, head.chambers[from:i]...)
 			if i < end {
 				q.first = i
 				e.heads[at] = int64(uint32(head.words[i] >> hit.OrbitShift))

@@ -279,10 +279,14 @@ func (j *judge) next(words []uint64, f int, reference int64, eof bool) verdict {
 
 // accept looks ahead whether the far hit words[0] is borne out.
 func (j *judge) accept(words []uint64, f int, o, reference int64, eof bool) verdict {
-	agree, odd := 1, 0
+	agree, odd, last := 1, 0, true
 	for i := 1; i < len(words) && i <= lookAhead; i++ {
 		w := words[i]
-		if !hit.IsHit(w) || hit.FPGA(w) != f {
+		if !hit.IsHit(w) {
+			continue
+		}
+		last = false
+		if hit.FPGA(w) != f {
 			continue
 		}
 		next := int64(uint32(w >> hit.OrbitShift))
@@ -304,7 +308,7 @@ func (j *judge) accept(words []uint64, f int, o, reference int64, eof bool) verd
 		return late
 	case !eof:
 		return undecided
-	case agree > odd:
+	case last, agree > max(odd, 1):
 		return inTime
 	}
 	return late

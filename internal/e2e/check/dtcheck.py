@@ -235,7 +235,10 @@ class Source:
                 if odd == AGREE:
                     return False
         source_ended = i + LOOK_AHEAD >= len(self.words)
-        return source_ended and agree > odd
+        if not source_ended:
+            return False
+        nothing_follows = all(w.head != 2 for w in self.words[i + 1:])
+        return nothing_follows or agree > odd and agree >= 2
 
     def open_epoch(self, orbit):
         epoch = Epoch(len(self.epochs), orbit, self.lateness)
