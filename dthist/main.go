@@ -34,13 +34,21 @@ const (
 	mergeUsage = "dtcat FILE | dtfilter | dthist --partial | dthist --merge"
 )
 
+// Defaults, which --merge must find unchanged.
+const (
+	defaultWindow = "5s"
+	defaultHist1  = "0:170:5"
+	defaultHist2  = "6e5:1e7:5e5"
+	defaultHist4  = "0:1000:10"
+)
+
 type flags struct {
-	Window  string `default:"5s" help:"Length of a window (5s, 500ms, 2m), or all: one line at the end."`
+	Window  string `default:"${window}" help:"Length of a window (5s, 500ms, 2m), or all: one line at the end."`
 	Clock   string `default:"auto" enum:"auto,detector,wall" help:"Whose time windows are of: detector, wall; auto: detector, with --format cosmo wall."`
 	Format  string `default:"json" enum:"json,cosmo,text" help:"json; cosmo: the second published pipeline's message; text: for people."`
-	Hist1   string `name:"hist1" default:"0:170:5" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
-	Hist2   string `name:"hist2" default:"6e5:1e7:5e5" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
-	Hist4   string `name:"hist4" default:"0:1000:10" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
+	Hist1   string `name:"hist1" default:"${hist1}" help:"Bins of Hist_1 and Hist_3, LO:HI:WIDTH in channels."`
+	Hist2   string `name:"hist2" default:"${hist2}" help:"Bins of Hist_2, LO:HI:WIDTH in orbits, or auto[:WIDTH]: as far as the data go."`
+	Hist4   string `name:"hist4" default:"${hist4}" help:"Bins of Hist_4, LO:HI:WIDTH in ns."`
 	Partial bool   `help:"Write each lane's lines by themselves, for dthist --merge."`
 	Merge   bool   `help:"Read lines instead of a stream, and put together those that belong together."`
 	Hits    string `placeholder:"FILE" help:"Write a CSV line for each booked hit to FILE."`
@@ -50,7 +58,8 @@ func main() { tool.Main("dthist", run) }
 
 func run(env *tool.Env) error {
 	var cli flags
-	if err := env.Parse(&cli, "Makes windowed histograms of a hit stream; one JSON line a window.", examples); err != nil {
+	if err := env.Parse(&cli, "Makes windowed histograms of a hit stream; one JSON line a window.", examples,
+		"window", defaultWindow, "hist1", defaultHist1, "hist2", defaultHist2, "hist4", defaultHist4); err != nil {
 		return err
 	}
 	set, err := cli.settings()
@@ -70,13 +79,11 @@ func run(env *tool.Env) error {
 	if cli.Merge {
 		return merge(env, in, out, cli.Window == "all")
 	}
-	p := &program{env: env, cli: &cli, in: in, out: out, set: set, lanes: newLanes()}
+	p := &program{env: env, cli: &cli, in: in, out: out, set: set, lanes: newLanes(), mapDigest: defaultMap, complete: true}
 	if cli.Hits != "" {
-		f, err := os.Create(cli.Hits)
-		if err != nil {
+		if p.hits, err = createHits(env, cli.Hits); err != nil {
 			return err
 		}
-		p.hits = newHitsFile(f)
 	}
 	err = p.run()
 	if p.hits != nil {
@@ -98,6 +105,8 @@ func (cli *flags) settings() (*hist.Settings, error) {
 		return nil, errors.New("--window all has no clock")
 	case all && cli.Format == "cosmo":
 		return nil, errors.New("--format cosmo has messages of at most a million orbits, so --window all can't be")
+	case cli.Clock == "detector" && cli.Format == "cosmo":
+		return nil, errors.New("--format cosmo is for the wall clock: its reader wants a message every few seconds")
 	case all:
 		clock = hist.All
 	case cli.Clock == "wall", cli.Clock == "auto" && cli.Format == "cosmo":
@@ -110,6 +119,8 @@ func (cli *flags) settings() (*hist.Settings, error) {
 		return nil, errors.New("--partial and --merge exclude each other")
 	case cli.Merge && (cli.Format == "cosmo" || cli.Hits != ""):
 		return nil, errors.New("--merge knows no single hits, so --format cosmo and --hits can't be")
+	case cli.Merge && (!all && cli.Window != defaultWindow || cli.Clock != "auto" || cli.Hist1 != defaultHist1 || cli.Hist2 != defaultHist2 || cli.Hist4 != defaultHist4):
+		return nil, errors.New("--merge takes windows and bins as they are in the lines; beside it only --window all can be")
 	}
 	set.SetWindow(clock, ns)
 	if set.Hist1, err = hist.ParseHist1(cli.Hist1); err != nil {
@@ -157,9 +168,17 @@ func (o *output) line(l *hist.Line) error {
 // write writes a line, or several, at once.
 func (o *output) write(b []byte) error {
 	o.buf = b
-	_, err := o.env.Stdout.Write(o.buf)
-	return err
+	if _, err := o.env.Stdout.Write(o.buf); err != nil {
+		return &outputError{err}
+	}
+	return nil
 }
+
+// An outputError is a failed write: nothing more can be said on standard output.
+type outputError struct{ error }
+
+func (e *outputError) Error() string { return tool.Plain(e.error).Error() }
+func (e *outputError) Unwrap() error { return e.error }
 
 // A hitsFile is what --hits writes.
 type hitsFile struct {
@@ -170,10 +189,22 @@ type hitsFile struct {
 
 const hitsHeader = "EPOCH,ORBIT_CNT,FPGA,TDC_CHANNEL,CHAMBER,LAYER,WIRE,T_NS,DRIFT_NS,LATE\n"
 
-func newHitsFile(f *os.File) *hitsFile {
+// createHits creates the file, which must not be what the program reads or writes already.
+func createHits(env *tool.Env, name string) (*hitsFile, error) {
+	if info, err := os.Stat(name); err == nil {
+		for _, f := range []*os.File{env.Stdin, env.Stdout} {
+			if other, err := f.Stat(); err == nil && info.Mode().IsRegular() && os.SameFile(info, other) {
+				return nil, fmt.Errorf("--hits %s: that file is standard input or output already", name)
+			}
+		}
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
 	h := &hitsFile{f: f, w: bufio.NewWriterSize(f, 64<<10)}
 	h.w.WriteString(hitsHeader) // an error stays in w and comes out of close
-	return h
+	return h, nil
 }
 
 func (h *hitsFile) close() error { return errors.Join(h.w.Flush(), h.f.Close()) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -27,12 +26,18 @@ type program struct {
 	set  *hist.Settings
 
 	mapDigest uint64 // of the map in set
-	mapped    bool   // the map is decided
+	mapped    bool   // words were booked with it
 	lanes     lanes
 	codes     []uint8
 	cosmo     *hist.Cosmo
-	cosmoRead int64 // words since the last message
+	cosmoHits int64 // hits in the message
+	cosmoRest int64 // records since the last message that are not in it: set aside, or no hits
+	failed    error // of a message that was written while hits were booked
 	cuts      int
+
+	total    *hist.Counts // --window all: of the lanes that have ended
+	rest     hist.Rest    // of runs that have ended
+	complete bool         // what has ended is
 
 	windowAt time.Time // wall clock: when the window began
 }
@@ -47,15 +52,17 @@ func newLanes() lanes { return lanes{map[wire.ID]*lane{}, map[string]*laneGroup{
 
 // A laneGroup puts the windows of its lanes together. With the detector clock only.
 type laneGroup struct {
-	merger *hist.Merger
+	merger *hist.Merger // nil: the run has ended
 	n      uint32
+	seen   int // lanes
+	ended  int // of these
 }
 
 // A lane is one lane of the stream.
 type lane struct {
 	id      wire.ID
 	track   *wire.Track
-	h       *hist.Lane
+	h       *hist.Lane // nil: it has ended, and nothing of it is left
 	run     *laneGroup
 	first   uint64 // number behind the stretch that the last line covers
 	place   *hist.Place
@@ -65,9 +72,15 @@ type lane struct {
 	seen    time.Time // when words came
 	silent  bool
 	stopped bool // its last end was not exhausted
-	ended   bool // exhausted, or cut: nothing more to come
+	ended   bool // exhausted, cut, or stopped for good: nothing more to come
 	cut     bool
 }
+
+// defaultMap is the digest of the map that is applied without dtchamber.
+var defaultMap = func() uint64 {
+	text, _ := hit.BuiltinMap("minidt")
+	return hit.MapDigest(text)
+}()
 
 // silence closes the orbits of a lane, with the wall clock.
 const silence = time.Second
@@ -84,9 +97,9 @@ func (p *program) run() error {
 	if errors.As(err, &not) {
 		return p.env.InputError(err, usage)
 	}
-	var failed *os.PathError
+	var failed *outputError
 	if errors.As(err, &failed) {
-		return err // of the output
+		return err
 	}
 	if err != nil {
 		p.cuts++ // what is there is not whole
@@ -114,10 +127,8 @@ func (p *program) read(src *wire.Reader) error {
 		if err := p.frame(f); err != nil {
 			return err
 		}
-		if p.set.Clock == hist.Wall {
-			if _, err := p.idle(); err != nil {
-				return err
-			}
+		if _, err := p.onTime(); err != nil {
+			return err
 		}
 	}
 }
@@ -151,7 +162,7 @@ func (p *program) frame(f *wire.Frame) error {
 	case wire.KindCut:
 		p.cuts++
 		p.env.Say("standard input: %s was cut at record %d: no end frame (did the program before this one die?)", l.id, f.Next)
-		l.cut, l.ended = true, true
+		l.cut = true
 		return p.close(l)
 	case wire.KindEnd:
 		if missing := l.missing(f.Next); missing > 0 {
@@ -161,7 +172,7 @@ func (p *program) frame(f *wire.Frame) error {
 			l.stopped = true // it may be taken up again
 			return nil
 		}
-		l.ended = true
+		l.stopped = false
 		return p.close(l)
 	}
 	return nil
@@ -175,6 +186,9 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 			return nil, fmt.Errorf("standard input: %s goes on behind its end (was the same stream read twice?)", id)
 		}
 		return l, nil
+	}
+	if p.cosmo != nil && len(p.lanes.byID) > 0 && p.unended() {
+		return nil, errors.New("standard input: several lanes, but --format cosmo is for a stream of one lane")
 	}
 	run := p.lanes.runs[id.Run]
 	if run == nil {
@@ -195,6 +209,7 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 		l.h.Hit = p.hit
 	}
 	p.lanes.byID[id] = l
+	run.seen++
 	return l, nil
 }
 
@@ -217,17 +232,17 @@ func (p *program) gap(l *lane, missing, before uint64) {
 // useMap takes the map that dtchamber sends.
 func (p *program) useMap(f *wire.Frame) error {
 	digest := hit.MapDigest(f.Payload())
-	if p.mapped && digest == p.mapDigest {
+	if digest == p.mapDigest {
 		return nil
 	}
 	if p.mapped {
-		return errors.New("standard input: the chamber map changes; lines with different maps do not add up")
+		return errors.New("standard input: the chamber map changes; lines with different maps do not add up (without dtchamber it is minidt)")
 	}
 	m, err := hit.ParseMap(f.Payload())
 	if err != nil {
 		return fmt.Errorf("standard input: %w", err)
 	}
-	p.mapped, p.mapDigest = true, digest
+	p.mapDigest = digest
 	p.set.SetMap(m)
 	return nil
 }
@@ -243,12 +258,21 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 	ledger.Doubled += int64(doubled)
 	for _, a := range aside {
 		ledger.SetAsideBy(a.Stage, a.Reason, int64(a.Count))
+		p.cosmoRest += int64(a.Count)
+	}
+	if p.cosmo != nil {
+		for _, w := range f.Words {
+			if !hit.IsHit(w) {
+				p.cosmoRest++
+			}
+		}
 	}
 	chambers := f.Chambers
 	switch {
-	case f.Lane.Map == 0 && p.mapDigest == 0:
+	case f.Lane.Map == 0 && p.mapDigest != defaultMap:
+		return fmt.Errorf("standard input: %s: no dtchamber was before it, but before another lane, with another map than minidt", l.id)
+	case f.Lane.Map == 0:
 		// No dtchamber: the default map is applied here.
-		p.mapped = true
 		if len(p.codes) < len(f.Words) {
 			p.codes = make([]uint8, wire.MaxCover)
 		}
@@ -260,6 +284,7 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 		return fmt.Errorf("standard input: %s: a chamber that the map does not have", l.id)
 	}
 	if len(f.Words) > 0 {
+		p.mapped = true
 		l.seen, l.silent = time.Now(), false
 	}
 	if f.Kind == wire.KindLate {
@@ -267,7 +292,6 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 	} else {
 		l.h.Words(f.Epoch, f.Words, chambers)
 	}
-	p.cosmoRead += int64(len(f.Words))
 	return p.pass(l, f)
 }
 
@@ -282,7 +306,7 @@ func (p *program) knows(chambers []uint8) bool {
 
 // pass books what the horizon of a frame closes.
 func (p *program) pass(l *lane, f *wire.Frame) error {
-	if err := l.h.Horizon(f.Epoch, f.Horizon, f.Open); err != nil {
+	if err := errors.Join(l.h.Horizon(f.Epoch, f.Horizon, f.Open), p.failed); err != nil {
 		return err
 	}
 	if p.set.Clock != hist.Detector {
@@ -361,36 +385,82 @@ func (p *program) progress(l *lane, ended bool) error {
 	return p.out.line(line)
 }
 
-// close books what is left of a lane that has ended, or was cut or stopped.
+// close ends a lane that is exhausted, or was cut or stopped: what is left of it is booked, and its state let go.
 func (p *program) close(l *lane) error {
-	if l.cut || l.stopped {
+	whole := !l.cut && !l.stopped
+	if !whole {
 		l.h.Stop()
 	}
-	if p.set.Clock != hist.Detector {
-		return nil // its line takes all lanes together
-	}
-	whole := !l.cut && !l.stopped
+	l.ended = true
+	l.run.ended++
 	if p.cli.Partial && !whole {
+		p.env.Say("standard input: %s did not come to its end; the windows that it has not passed are not written", l.id)
+		l.h = nil
 		return nil
 	}
 	if err := l.h.Finish(); err != nil {
 		return err
 	}
+	switch p.set.Clock {
+	case hist.Wall:
+		return nil // the next line takes what it has
+	case hist.All:
+		return p.closeAll(l)
+	}
+	defer func() { l.h = nil }()
 	if p.cli.Partial {
 		return p.progress(l, true)
 	}
-	l.run.merger.Rest(hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
-	if !whole {
-		return nil
+	m := l.run.merger
+	m.Rest(hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
+	if whole {
+		if err := m.End(int(l.id.K), !l.h.Missed(l.epoch, l.number)); err != nil {
+			return err
+		}
 	}
-	return l.run.merger.End(int(l.id.K), !l.h.Missed(l.epoch, l.number))
+	if l.run.ended == int(l.run.n) {
+		return p.closeRun(l.run)
+	}
+	return nil
 }
 
-// sorted returns the lanes in the order of run and number.
-func (p *program) sorted() []*lane {
-	list := make([]*lane, 0, len(p.lanes.byID))
+// closeRun writes what is left of a run whose lanes have ended, or will not come.
+func (p *program) closeRun(run *laneGroup) error {
+	rest, err := run.merger.Flush()
+	p.rest.Add(rest)
+	p.complete = p.complete && run.merger.Complete()
+	run.merger = nil
+	return err
+}
+
+// closeAll takes a lane's part of the line of --window all, or writes it with --partial.
+func (p *program) closeAll(l *lane) error {
+	c := l.h.Take()
+	if c == nil {
+		c = hist.NewCounts(p.set)
+	}
+	whole := !l.h.Incomplete()
+	stretch := p.stretch(l)
+	l.h = nil
+	if p.cli.Partial {
+		return p.emit(hist.Window{Run: l.id.Run, Number: hist.NoNumber, Complete: whole, Counts: c, Lanes: []hist.LaneSource{stretch}}, [2]int{int(l.id.K), int(l.id.N)})
+	}
+	p.complete = p.complete && whole
+	p.rest.Lanes = append(p.rest.Lanes, stretch)
+	if p.total == nil {
+		p.total = c
+		return nil
+	}
+	return p.total.Add(c)
+}
+
+// alive returns the lanes that have something to tell, in the order of run and number.
+func (p *program) alive() []*lane {
+	var list []*lane
 	for _, l := range p.lanes.byID {
-		list = append(list, l)
+		if l.h != nil {
+			list = append(list, l)
+		}
 	}
 	slices.SortFunc(list, func(a, b *lane) int {
 		return cmp.Or(cmp.Compare(a.id.Run, b.id.Run), cmp.Compare(a.id.K, b.id.K))
@@ -398,9 +468,14 @@ func (p *program) sorted() []*lane {
 	return list
 }
 
+// unended reports whether a lane has not ended.
+func (p *program) unended() bool {
+	return slices.ContainsFunc(p.alive(), func(l *lane) bool { return !l.ended })
+}
+
 // finish writes what is left at the end of the input.
 func (p *program) finish() error {
-	for _, l := range p.sorted() {
+	for _, l := range p.alive() {
 		if l.ended {
 			continue
 		}
@@ -409,115 +484,79 @@ func (p *program) finish() error {
 			return err
 		}
 	}
-	switch {
-	case p.set.Clock == hist.Wall:
-		return p.tick(time.Now(), true)
-	case p.set.Clock == hist.All:
-		return p.all()
-	case p.cli.Partial:
-		return nil
-	}
-	rest := hist.Rest{}
-	complete := p.cuts == 0
+	p.complete = p.complete && p.cuts == 0
 	for _, name := range slices.Sorted(maps.Keys(p.lanes.runs)) {
-		m := p.lanes.runs[name].merger
-		r, err := m.Flush()
-		if err != nil {
-			return err
-		}
-		rest.Add(r)
-		complete = complete && m.Complete()
-	}
-	if rest.Ledger.Empty() {
-		return nil
-	}
-	c := hist.NewCounts(p.set)
-	c.Ledger = rest.Ledger
-	return p.emit(hist.Window{Number: hist.NoNumber, Complete: complete, Counts: c, Lanes: rest.Lanes}, [2]int{})
-}
-
-// all writes the line of --window all, or with --partial that of each lane.
-func (p *program) all() error {
-	total := hist.NewCounts(p.set)
-	complete := p.cuts == 0
-	var stretches []hist.LaneSource
-	lanesOf := map[string]int{}
-	for _, l := range p.sorted() {
-		if p.cli.Partial && (l.cut || l.stopped) {
-			continue
-		}
-		if err := l.h.Finish(); err != nil {
-			return err
-		}
-		c := l.h.Take()
-		if c == nil {
-			c = hist.NewCounts(p.set) // an empty lane
-		}
-		if p.cli.Partial {
-			if err := p.emit(hist.Window{Run: l.id.Run, Number: hist.NoNumber, Complete: !l.h.Incomplete(), Counts: c, Lanes: []hist.LaneSource{p.stretch(l)}}, [2]int{int(l.id.K), int(l.id.N)}); err != nil {
+		run := p.lanes.runs[name]
+		p.complete = p.complete && run.ended == int(run.n)
+		if run.merger != nil {
+			if err := p.closeRun(run); err != nil {
 				return err
 			}
-			continue
 		}
-		if err := total.Add(c); err != nil {
-			return err
-		}
-		complete = complete && !l.h.Incomplete()
-		lanesOf[l.id.Run]++
-		stretches = append(stretches, p.stretch(l))
 	}
-	if p.cli.Partial {
+	switch {
+	case p.set.Clock == hist.Wall:
+		return p.tick(time.Now())
+	case p.cli.Partial:
 		return nil
+	case p.set.Clock == hist.All && p.total == nil:
+		p.total = hist.NewCounts(p.set)
+	case p.set.Clock == hist.Detector && p.rest.Ledger.Empty():
+		return nil
+	case p.set.Clock == hist.Detector:
+		p.total = hist.NewCounts(p.set)
+		p.total.Ledger = p.rest.Ledger
 	}
-	for name, r := range p.lanes.runs {
-		complete = complete && lanesOf[name] == int(r.n)
-	}
-	return p.emit(hist.Window{Number: hist.NoNumber, Complete: complete, Counts: total, Lanes: stretches}, [2]int{})
+	return p.emit(hist.Window{Number: hist.NoNumber, Complete: p.complete, Counts: p.total, Lanes: p.rest.Lanes}, [2]int{})
 }
 
-// idle does what is due by our own clock, and returns when something is due next.
+// onTime ends a window of our own clock that is over, and returns when the next one is.
+func (p *program) onTime() (next time.Time, err error) {
+	if p.set.Clock != hist.Wall {
+		return time.Time{}, nil
+	}
+	length := time.Duration(p.set.Length)
+	if next = p.windowAt.Add(length); !time.Now().Before(next) {
+		err = p.tick(next)
+		next = p.windowAt.Add(length)
+	}
+	return next, err
+}
+
+// idle does what is due by our own clock when nothing comes in, and returns when something is due next.
 func (p *program) idle() (time.Duration, error) {
 	if p.set.Clock != hist.Wall {
 		return 0, nil
 	}
-	now := time.Now()
-	next := p.windowAt.Add(time.Duration(p.set.Length))
-	if !now.Before(next) {
-		if err := p.tick(next, false); err != nil {
-			return 0, err
-		}
-		next = p.windowAt.Add(time.Duration(p.set.Length))
+	next, err := p.onTime()
+	if err != nil {
+		return 0, err
 	}
+	now := time.Now()
 	for _, l := range p.lanes.byID {
 		if l.silent || l.ended {
 			continue
 		}
-		at := l.seen.Add(silence)
-		if !now.Before(at) {
-			l.silent = true
-			if err := l.h.Silent(); err != nil {
-				return 0, err
+		if at := l.seen.Add(silence); now.Before(at) {
+			if at.Before(next) {
+				next = at
 			}
 			continue
 		}
-		if at.Before(next) {
-			next = at
+		l.silent = true
+		if err := errors.Join(l.h.Silent(), p.failed); err != nil {
+			return 0, err
 		}
 	}
 	return max(time.Until(next), time.Millisecond), nil
 }
 
-// tick ends a window of our own clock. last: at the end of the input.
-func (p *program) tick(at time.Time, last bool) error {
+// tick ends a window of our own clock.
+func (p *program) tick(at time.Time) error {
 	total := hist.NewCounts(p.set)
 	complete := true
 	var stretches []hist.LaneSource
-	for _, l := range p.sorted() {
-		if last {
-			if err := l.h.Finish(); err != nil {
-				return err
-			}
-		}
+	for _, l := range p.alive() {
 		if c := l.h.Take(); c != nil {
 			if err := total.Add(c); err != nil {
 				return err
@@ -525,6 +564,12 @@ func (p *program) tick(at time.Time, last bool) error {
 		}
 		complete = complete && !l.h.IncompleteSince()
 		stretches = append(stretches, p.stretch(l))
+		if l.ended {
+			l.h = nil
+		}
+	}
+	for _, run := range p.lanes.runs {
+		complete = complete && run.seen == int(run.n)
 	}
 	start := p.windowAt
 	p.windowAt = at
@@ -547,16 +592,18 @@ func (p *program) hit(epoch uint32, b hist.Booked) {
 	}
 	if p.cosmo != nil {
 		if !p.cosmo.Fits(epoch, b) {
-			p.writeCosmo() // an error comes again with the next line
+			p.failed = errors.Join(p.failed, p.writeCosmo()) // told when the orbits are booked
 		}
 		p.cosmo.Book(epoch, b)
+		p.cosmoHits++
 	}
 }
 
-// writeCosmo writes the message of what was booked since the last one.
+// writeCosmo writes the message of what was booked since the last one. Its n are the records that have come to their end since: booked, set
+// aside, or no hits.
 func (p *program) writeCosmo() error {
-	b := p.cosmo.Append(p.out.buf[:0], p.cosmoRead)
-	p.cosmoRead = 0
+	b := p.cosmo.Append(p.out.buf[:0], p.cosmoHits+p.cosmoRest)
+	p.cosmoHits, p.cosmoRest = 0, 0
 	p.cosmo.Reset()
 	return p.out.write(append(b, '\n'))
 }

@@ -98,9 +98,6 @@ func NewLane(set *Settings, run string) *Lane {
 // Ledger returns the ledger since the last window, to add to.
 func (l *Lane) Ledger() *Ledger { return &l.ledger }
 
-// Pending returns how many hits wait for their orbit to close.
-func (l *Lane) Pending() int64 { return l.pending }
-
 // TakeLedger returns the ledger since the last window and begins a new one.
 func (l *Lane) TakeLedger() Ledger {
 	l.foldHits(false)

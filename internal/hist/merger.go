@@ -13,7 +13,11 @@ type Merger struct {
 	lanes   []mergeLane // lane k at k−1
 	windows []Window    // not complete yet, ascending
 	rest    Rest
+	given   key // windows below it were handed out because too many waited
 }
+
+// maxWaiting bounds the windows that wait for a lane: an hour of 5 s.
+const maxWaiting = 720
 
 // A Rest is what a ledger has left behind a lane's last window, and the stretches it covers.
 type Rest struct {
@@ -55,8 +59,17 @@ func NewMerger(n int) *Merger {
 func (m *Merger) Add(w Window) error {
 	k := key{w.Epoch, w.Number}
 	i, found := slices.BinarySearchFunc(m.windows, k, func(w Window, k key) int { return key{w.Epoch, w.Number}.compare(k) })
+	if !found && k.compare(m.given) < 0 {
+		w.Complete = false
+		return m.Emit(w) // its lane comes back after the window was handed out without it
+	}
 	if !found {
 		m.windows = slices.Insert(m.windows, i, w)
+		if len(m.windows) > maxWaiting {
+			first := m.windows[0]
+			m.given = key{first.Epoch, first.Number + 1}
+			return m.first()
+		}
 		return nil
 	}
 	have := &m.windows[i]

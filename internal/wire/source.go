@@ -280,17 +280,6 @@ func (s *Source) Flush() error {
 	return s.w.Flush()
 }
 
-// Newest returns the newest orbit of the newest epoch, and its number.
-func (s *Source) Newest() (epoch int, orbit int64) {
-	if len(s.j.epochs) == 0 {
-		return 0, 0
-	}
-	return s.j.newest(), s.j.epoch(s.j.newest()).newest
-}
-
-// Counts returns how many records were read, and how many of them are late and rejected.
-func (s *Source) Counts() (read, late, rejected uint64) { return s.read, s.late, s.rejected }
-
 // End ends the lane and flushes. Where the input was exhausted or has a limit, what is held is judged by what there is. Where it was interrupted
 // and may be taken up again, it is left out, for whoever goes on may see more.
 func (s *Source) End(e End, interrupted bool) error {
