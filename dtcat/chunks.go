@@ -24,7 +24,7 @@ type chunk struct {
 	words []uint64
 	bad   []hit.Bad
 	odd   []byte // bytes behind the last whole raw word
-	piece []byte // of a line too long for a chunk
+	piece []byte // of a line too long for a chunk, with its line end
 	whole bool   // the last piece
 
 	opened bool  // the first chunk of its input
@@ -179,7 +179,7 @@ func (k *chunk) cutLong(inside bool, rest *[]byte) bool {
 		k.piece, k.whole = append([]byte(nil), k.data[:i+1]...), true
 		*rest = append((*rest)[:0], k.data[i+1:]...)
 	case k.err != nil:
-		k.piece, k.whole = append([]byte(nil), k.data...), true
+		k.piece, k.whole = append(append([]byte(nil), k.data...), '\n'), true // the last line lacks it
 		*rest = nil
 	default:
 		k.piece = append([]byte(nil), k.data...)
@@ -189,11 +189,27 @@ func (k *chunk) cutLong(inside bool, rest *[]byte) bool {
 	return !k.whole
 }
 
-// decode turns the data into words.
+// decode turns the data into words and records that are none.
 func (k *chunk) decode() {
-	if k.in == nil || len(k.data) == 0 {
+	if len(k.data) > 0 {
+		k.decodeData()
+	}
+	k.records = len(k.words) + len(k.bad)
+	last := hit.Bad{Record: k.records, Line: k.records}
+	switch {
+	case len(k.odd) > 0:
+		last.Text, last.Class = k.odd, "cut word"
+		last.Reason = fmt.Sprintf("%d bytes left over, a word has 8", len(k.odd))
+	case k.whole: // its text are the pieces
+		last.Class, last.Reason = hit.BadLength, fmt.Sprintf("a line of more than %d bytes", chunkSize)
+	default:
 		return
 	}
+	k.bad = append(k.bad, last)
+	k.records++
+}
+
+func (k *chunk) decodeData() {
 	switch k.in.format {
 	case formatCSV:
 		k.words, k.bad = hit.DecodeCSV(k.words, k.bad, k.data, false)
@@ -209,7 +225,6 @@ func (k *chunk) decode() {
 	case formatLCPRaw:
 		k.decodeLCP()
 	}
-	k.records = len(k.words) + len(k.bad)
 }
 
 // decodeLCP decodes raw v1 words.

@@ -7,20 +7,20 @@
 // gzip or zstd around any of them. All sources together are one run, in one lane, in order. --from lcp reads the v1 course
 // files, text or raw.
 //
-// A record that is no word is told (the first of each source), counted, kept with --rejects, and does not stop the stream unless
-// --strict. A source that can't be read is told, and the next one is read; the exit status is 1 then.
+// A record that is no word is told (the first ten of each source), counted, kept with --rejects, and does not stop the stream unless
+// --strict; at the end it is told how many there were in each source. A source that can't be read is told, and the next one is read; the exit status is 1 then.
 //
 // The order of the words, and with it the epochs, horizon and late words, is decided here: see internal/wire/FORMAT.md.
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -78,10 +78,18 @@ type cat struct {
 	records uint64 // handed to out
 	told    int    // bad records of this input
 	inInput int    // records of it
+	bads    []bads // of all
 	hinted  bool
 	failed  bool // something could not be read
+	ended   bool // a stream that was stopped has its end
 	lines   int  // of this input, before the chunk
 	marked  time.Time
+}
+
+// bads is how many records of a source are no words.
+type bads struct {
+	source string
+	n      int
 }
 
 // Bad records that are told one by one, of each source.
@@ -261,6 +269,13 @@ func (c *cat) consume(names []string) error {
 	end, err := c.pump(order)
 	close(c.enough)
 	c.progress.done()
+	for _, b := range c.bads {
+		if b.n == 1 {
+			c.env.Say("%s: 1 record is no word", b.source)
+		} else {
+			c.env.Say("%s: %d records are no words", b.source, b.n)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -306,6 +321,7 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 				if err := c.mark(); err != nil {
 					return 0, err
 				}
+				c.progress.add(c.records)
 				continue
 			}
 		}
@@ -350,16 +366,15 @@ func (c *cat) take(k *chunk) (ending, error) {
 			return 0, err
 		}
 	}
-	if end, err := c.bads(k); err != nil || end != exhausted {
+	if len(k.piece) > 0 && c.rejects != nil {
+		if _, err := c.rejects.Write(k.piece); err != nil {
+			return 0, err
+		}
+	}
+	if end, err := c.hand(k, batch{words: k.words, bad: k.bad}); err != nil || end != exhausted {
 		return end, err
 	}
-	c.inInput += k.records
-	if len(k.words) > 0 || len(k.bad) > 0 {
-		if end, err := c.words(k.words, k.bad); err != nil || end != exhausted {
-			return end, err
-		}
-		c.lines += k.records
-	}
+	c.lines += k.records
 	if c.out != nil {
 		c.out.at(k.in.name, k.offset)
 	}
@@ -368,9 +383,6 @@ func (c *cat) take(k *chunk) (ending, error) {
 		return exhausted, nil
 	case !errors.Is(k.err, io.EOF):
 		c.fail(k.err)
-	}
-	if c.told > tellAtMost {
-		c.env.Say("%s: %d records of %d are no words", k.in.name, c.told, c.inInput)
 	}
 	c.progress.inputDone()
 	c.hintLCP(k.in)
@@ -386,42 +398,6 @@ func (c *cat) hintLCP(in *input) {
 	}
 }
 
-// bads tells of the records of a chunk that are no words, and keeps them.
-func (c *cat) bads(k *chunk) (ending, error) {
-	raw := k.in != nil && (k.in.format == formatRaw || k.in.format == formatLCPRaw)
-	for i := range k.bad {
-		b := &k.bad[i]
-		place := fmt.Sprintf("%s:%d", k.in.name, c.lines+b.Line+1)
-		if raw {
-			place = fmt.Sprintf("%s: word %d", k.in.name, c.lines+b.Line)
-		}
-		if end, err := c.reject(place, b.Reason, k.lineOf(b.Text), !raw); err != nil || end != exhausted {
-			return end, err
-		}
-	}
-	if len(k.odd) > 0 {
-		k.bad = append(k.bad, hit.Bad{Record: k.records, Class: "cut word"})
-		k.records++
-		return c.reject(fmt.Sprintf("%s: word %d", k.in.name, c.lines+k.records-1), fmt.Sprintf("%d bytes left over, a word has 8", len(k.odd)), k.odd, false)
-	}
-	if len(k.piece) > 0 || k.whole {
-		if k.whole && !bytes.HasSuffix(k.piece, []byte("\n")) {
-			k.piece = append(k.piece, '\n') // the last line lacks it
-		}
-		if c.rejects != nil {
-			if _, err := c.rejects.Write(k.piece); err != nil {
-				return 0, err
-			}
-		}
-		if k.whole {
-			k.bad = append(k.bad, hit.Bad{Record: k.records, Class: hit.BadLength})
-			k.records++
-			return c.reject(fmt.Sprintf("%s:%d", k.in.name, c.lines+k.records), fmt.Sprintf("a line of more than %d bytes", chunkSize), nil, false)
-		}
-	}
-	return exhausted, nil
-}
-
 // lineOf returns a record of the chunk with the carriage return that may be behind it.
 func (k *chunk) lineOf(text []byte) []byte {
 	end := cap(k.data) - cap(text) + len(text) // both end with the same memory
@@ -431,70 +407,63 @@ func (k *chunk) lineOf(text []byte) []byte {
 	return text
 }
 
-// reject tells of one record that is no word, and keeps it.
-func (c *cat) reject(place, reason string, text []byte, line bool) (ending, error) {
+// reject tells of one record of a chunk that is no word, and keeps it.
+func (c *cat) reject(k *chunk, b *hit.Bad) error {
+	place, text := fmt.Sprintf("%s:%d", k.in.name, c.lines+b.Line+1), b.Text
+	switch {
+	case k.in.format == formatRaw || k.in.format == formatLCPRaw:
+		place = fmt.Sprintf("%s: word %d", k.in.name, c.lines+b.Line)
+	case text != nil:
+		text = append(append([]byte(nil), k.lineOf(text)...), '\n')
+	}
 	if c.told++; c.told <= tellAtMost {
-		c.env.Say("%s: %s", place, reason)
+		c.env.Say("%s: %s", place, b.Reason)
 	} else if c.told == tellAtMost+1 {
-		c.env.Say("%s: %s; further ones of this source are counted, not told", place, reason)
+		c.env.Say("%s: %s; further ones of this source are counted, not told", place, b.Reason)
 	}
+	i := slices.IndexFunc(c.bads, func(x bads) bool { return x.source == k.in.name })
+	if i < 0 {
+		i = len(c.bads)
+		c.bads = append(c.bads, bads{source: k.in.name})
+	}
+	c.bads[i].n++
 	c.progress.rejects++
-	if c.rejects != nil && text != nil {
-		if line {
-			text = append(append([]byte(nil), text...), '\n')
-		}
+	if c.rejects != nil {
 		if _, err := c.rejects.Write(text); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	if c.cli.Strict {
-		c.failed = true
-		return strict, nil
-	}
-	return exhausted, nil
+	return nil
 }
 
-// words hands words to the output, at the pace that is asked for and up to the limit.
-func (c *cat) words(words []uint64, bad []hit.Bad) (ending, error) {
-	var none []wire.Bad
-	for i := range bad {
-		none = append(none, wire.Bad{Record: bad[i].Record, Reason: bad[i].Class})
-	}
-	end := exhausted
-	if limit := c.cli.Limit; limit > 0 && c.records+uint64(len(words)+len(none)) >= limit {
-		words, none = cutBatch(words, none, int(limit-c.records))
-		end = limited
-	}
-	for len(words)+len(none) > 0 {
-		n, err := c.pace.due(words, c.flushAndMark)
-		if err != nil {
-			return 0, err
-		}
-		if n < 0 {
-			return interrupted, nil
-		}
-		now, nowBad := words, none
-		if n < len(words) {
-			now, nowBad = cutBatch(words, none, recordsOf(none, n))
-		}
-		if err := c.out.add(now, nowBad); err != nil {
-			return 0, err
-		}
-		taken := len(now) + len(nowBad)
-		c.records += uint64(taken)
-		c.progress.add(c.records)
-		words, none = words[len(now):], none[len(nowBad):]
-		for i := range none {
-			none[i].Record -= taken
-		}
-	}
-	return end, nil
+// A batch is records on their way to the output: words, and between them records that are none.
+type batch struct {
+	words    []uint64
+	chambers []uint8   // of the words, if their stream tells
+	bad      []hit.Bad // their numbers begin with first
+	first    int
 }
 
-// recordsOf returns how many records of a batch the first n words make, with the bad ones between them.
-func recordsOf(bad []wire.Bad, n int) int {
-	for _, b := range bad {
-		if b.Record >= n {
+func (b *batch) len() int { return len(b.words) + len(b.bad) }
+
+// cut returns the first n records, and the others.
+func (b batch) cut(n int) (head, rest batch) {
+	k := sort.Search(len(b.bad), func(i int) bool { return b.bad[i].Record >= b.first+n })
+	w := n - k
+	head, rest = b, b
+	head.words, rest.words = b.words[:w], b.words[w:]
+	head.bad, rest.bad = b.bad[:k], b.bad[k:]
+	if b.chambers != nil {
+		head.chambers, rest.chambers = b.chambers[:w], b.chambers[w:]
+	}
+	rest.first += n
+	return head, rest
+}
+
+// recordsOf returns how many records the first n words make, with the bad ones between them.
+func (b *batch) recordsOf(n int) int {
+	for i := range b.bad {
+		if b.bad[i].Record-b.first >= n {
 			break
 		}
 		n++
@@ -502,13 +471,47 @@ func recordsOf(bad []wire.Bad, n int) int {
 	return n
 }
 
-// cutBatch returns the first n records of a batch.
-func cutBatch(words []uint64, bad []wire.Bad, n int) ([]uint64, []wire.Bad) {
-	k := 0
-	for k < len(bad) && bad[k].Record < n {
-		k++
+// hand hands records of a chunk to the output, at the pace that is asked for and up to the limit or, if that is strict, the first that is no
+// word. What is no word is told and kept when its turn comes.
+func (c *cat) hand(k *chunk, b batch) (ending, error) {
+	end := exhausted
+	if limit := c.cli.Limit; limit > 0 && c.records+uint64(b.len()) >= limit {
+		b, _ = b.cut(int(limit - c.records))
+		end = limited
 	}
-	return words[:min(n-k, len(words))], bad[:k]
+	if c.cli.Strict && len(b.bad) > 0 {
+		b, _ = b.cut(b.bad[0].Record - b.first + 1)
+		end = strict
+	}
+	for b.len() > 0 {
+		n, err := c.pace.due(b.words, c.flushAndMark)
+		if err != nil {
+			return 0, err
+		}
+		if n < 0 {
+			return interrupted, nil
+		}
+		now, rest := b, batch{}
+		if n < len(b.words) {
+			now, rest = b.cut(b.recordsOf(n))
+		}
+		for i := range now.bad {
+			if err := c.reject(k, &now.bad[i]); err != nil {
+				return 0, err
+			}
+		}
+		if err := c.out.add(now); err != nil {
+			return 0, err
+		}
+		c.inInput += now.len()
+		c.records += uint64(now.len())
+		c.progress.add(c.records)
+		b = rest
+	}
+	if end == strict {
+		c.failed = true
+	}
+	return end, nil
 }
 
 func (c *cat) flush() error {
@@ -528,6 +531,7 @@ func (c *cat) mark() error {
 
 // flushAndMark is for a pause.
 func (c *cat) flushAndMark() error {
+	c.progress.add(c.records)
 	if time.Since(c.marked) > time.Second {
 		if err := c.mark(); err != nil {
 			return err
@@ -539,7 +543,7 @@ func (c *cat) flushAndMark() error {
 // finish writes the end.
 func (c *cat) finish(end ending) error {
 	if c.out == nil {
-		if c.w == nil || end == exhausted && !c.failed {
+		if c.w == nil || c.ended || end == exhausted && !c.failed {
 			return nil // streams only, which have their own ends
 		}
 		// Nothing came. An empty lane that is not exhausted tells the stages behind.
@@ -569,7 +573,7 @@ func (c *cat) simulate(cfg *simConfig, order chan<- *chunk) {
 	words := uint64(0)
 	size := 16384
 	if c.pace.active() {
-		size = 256 // enough to see which word is odd
+		size = 256 // the place in a mark is that behind a chunk
 	}
 	for first := true; ; first = false {
 		k := c.get()

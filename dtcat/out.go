@@ -18,7 +18,7 @@ import (
 
 // A sink is what the records go to: a stream, or text.
 type sink interface {
-	add(words []uint64, bad []wire.Bad) error
+	add(b batch) error
 	at(name string, offset uint64) // all records so far came from before this place
 	mark() error
 	flush() error
@@ -69,14 +69,19 @@ func (in *input) form() string {
 type streamSink struct {
 	src         *wire.Source
 	words, hits int // hits: counted up to the first only
+	bad         []wire.Bad
 }
 
-func (s *streamSink) add(words []uint64, bad []wire.Bad) error {
-	s.words += len(words)
-	if s.hits == 0 && slices.ContainsFunc(words, hit.IsHit) {
+func (s *streamSink) add(b batch) error {
+	s.words += len(b.words)
+	if s.hits == 0 && slices.ContainsFunc(b.words, hit.IsHit) {
 		s.hits = 1
 	}
-	return s.src.Add(words, bad)
+	s.bad = s.bad[:0]
+	for i := range b.bad {
+		s.bad = append(s.bad, wire.Bad{Record: b.bad[i].Record - b.first, Reason: b.bad[i].Class})
+	}
+	return s.src.Add(b.words, s.bad)
 }
 
 func (s *streamSink) at(name string, offset uint64) { s.src.At(name, "", wire.NoPartition, offset) }
@@ -94,9 +99,8 @@ type textSink struct {
 	buf    []byte
 	header bool // to be written before the first row
 
-	columns  []string // more columns of CSV
-	m        *hit.Map
-	chambers []uint8 // of the words of the next add, if their stream tells; else m does
+	columns []string // more columns of CSV
+	m       *hit.Map // of the stream that is read, or the default one
 }
 
 // The columns that --columns can add.
@@ -111,7 +115,7 @@ func (c *cat) newTextSink(form string) *textSink {
 	return s
 }
 
-func (s *textSink) add(words []uint64, _ []wire.Bad) error {
+func (s *textSink) add(b batch) error {
 	if s.header {
 		s.header = false
 		line := hit.Header
@@ -122,43 +126,43 @@ func (s *textSink) add(words []uint64, _ []wire.Bad) error {
 			return err
 		}
 	}
-	const batch = 2048 // words that are made text at a time
-	for i := 0; i < len(words); i += batch {
-		part := words[i:min(i+batch, len(words))]
-		b := s.buf[:0]
+	const piece = 2048 // words that are made text at a time
+	for i := 0; i < len(b.words); i += piece {
+		part := b.words[i:min(i+piece, len(b.words))]
+		text := s.buf[:0]
 		switch {
 		case s.to == "csv" && len(s.columns) > 0:
 			for k, w := range part {
-				b = hit.AppendCSV(b, w)
-				b = s.appendColumns(b[:len(b)-1], w, i+k)
+				code := s.m.Of(w)
+				if b.chambers != nil {
+					code = b.chambers[i+k]
+				}
+				text = hit.AppendCSV(text, w)
+				text = s.appendColumns(text[:len(text)-1], w, code)
 			}
 		case s.to == "csv":
 			for _, w := range part {
-				b = hit.AppendCSV(b, w)
+				text = hit.AppendCSV(text, w)
 			}
 		case s.to == "json":
 			for _, w := range part {
-				b = hit.AppendJSON(b, w)
+				text = hit.AppendJSON(text, w)
 			}
 		default:
 			for _, w := range part {
-				b = append(b, byte(w), byte(w>>8), byte(w>>16), byte(w>>24), byte(w>>32), byte(w>>40), byte(w>>48), byte(w>>56))
+				text = append(text, byte(w), byte(w>>8), byte(w>>16), byte(w>>24), byte(w>>32), byte(w>>40), byte(w>>48), byte(w>>56))
 			}
 		}
-		s.buf = b
-		if _, err := s.w.Write(b); err != nil {
+		s.buf = text
+		if _, err := s.w.Write(text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// appendColumns appends the columns of the i-th word of the batch. Words in no chamber have no layer and wire, ancillary words no time.
-func (s *textSink) appendColumns(b []byte, w uint64, i int) []byte {
-	code := s.m.Of(w)
-	if s.chambers != nil {
-		code = s.chambers[i]
-	}
+// appendColumns appends the columns of a word of that chamber. Words in no chamber have no layer and wire, ancillary words no time.
+func (s *textSink) appendColumns(b []byte, w uint64, code uint8) []byte {
 	inChamber := code != hit.NoChamber && code != hit.Scintillator
 	for _, name := range s.columns {
 		b = append(b, ',')
@@ -182,7 +186,7 @@ func (s *textSink) flush() error      { return s.w.Flush() }
 
 func (s *textSink) end(string, bool) error {
 	if s.header {
-		if err := s.add(nil, nil); err != nil {
+		if err := s.add(batch{}); err != nil {
 			return err
 		}
 	}

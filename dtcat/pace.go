@@ -10,7 +10,8 @@ import (
 // A pacer lets words through when their time has come: so many a second, or at a multiple of the detector's own time.
 //
 // Detector time is kept for each FPGA by itself, because they drift apart and their counters restart one after the other;
-// that of the first of them counts.
+// that of the first of them counts. A far step, of more than jump orbits either way, is taken only when the next hit of the FPGA is
+// where it leads, and time passes only with one forward: so nothing is waited for because of one corrupt word.
 type pacer struct {
 	rate    float64 // words a second
 	orbits  float64 // of detector time a second of ours
@@ -25,9 +26,13 @@ type pacer struct {
 
 type pacedFPGA struct {
 	seen  bool
+	sure  bool  // a second hit was near orbit
 	orbit int64 // the newest
 	time  int64 // orbits since the start
+	far   int64 // the orbit of the last hit, if that was a far step; else none
 }
+
+const none = -1
 
 // Words come in steps of at least this, so that a fast pace does not wake up for each word.
 const paceStep = 2 * time.Millisecond
@@ -56,7 +61,7 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 	now := time.Since(p.start)
 	n := p.ready(words, now)
 	for n == 0 {
-		wait := p.next(words) - now
+		wait := p.next(words[0]) - now
 		if err := idle(); err != nil {
 			return 0, err
 		}
@@ -71,12 +76,12 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 	return n, nil
 }
 
-// next returns when the first of words is due.
-func (p *pacer) next(words []uint64) time.Duration {
+// next returns when the word that comes next is due.
+func (p *pacer) next(w uint64) time.Duration {
 	if p.rate > 0 {
 		return time.Duration(p.words / p.rate * 1e9)
 	}
-	return p.when(max(p.time, p.after(words).time))
+	return p.when(max(p.time, p.after(w).time))
 }
 
 // when turns orbits since the start into our time.
@@ -84,21 +89,22 @@ func (p *pacer) when(orbits int64) time.Duration {
 	return time.Duration(float64(orbits) / p.orbits * 1e9)
 }
 
-// after returns the state of the FPGA of the first of words behind it.
-func (p *pacer) after(words []uint64) pacedFPGA {
-	w := words[0]
+// after returns the state of the FPGA of w behind it.
+func (p *pacer) after(w uint64) pacedFPGA {
 	s := p.fpga[hit.FPGA(w)]
 	if !hit.IsHit(w) {
 		return s
 	}
 	o := int64(hit.Orbit(w))
-	if !s.seen {
-		return pacedFPGA{true, o, p.time}
-	}
-	switch d := o - s.orbit; {
-	case (d > jump || d < -jump) && odd(words, s.orbit):
-	case d < -jump:
-		s.orbit = o
+	d := o - s.orbit
+	switch isFar := d > jump || d < -jump; {
+	case !s.seen, isFar && !s.sure:
+		return pacedFPGA{seen: true, orbit: o, time: p.time, far: none}
+	case isFar && (s.far == none || o-s.far > jump || o-s.far < -jump):
+		s.far = o
+		return s
+	case isFar && d < 0:
+		s.orbit = o // a restart
 	case d > 0:
 		s.orbit = o
 		if p.maxGap > 0 {
@@ -106,19 +112,8 @@ func (p *pacer) after(words []uint64) pacedFPGA {
 		}
 		s.time += d
 	}
+	s.sure, s.far = true, none
 	return s
-}
-
-// odd reports whether the next hit of the FPGA is back where the counter was, so that the first of words is corrupt.
-func odd(words []uint64, orbit int64) bool {
-	f := hit.FPGA(words[0])
-	for _, w := range words[1:] {
-		if hit.IsHit(w) && hit.FPGA(w) == f {
-			d := int64(hit.Orbit(w)) - orbit
-			return d >= -jump && d <= jump
-		}
-	}
-	return false
 }
 
 // ready counts the words that are due now, and moves on behind them.
@@ -129,7 +124,7 @@ func (p *pacer) ready(words []uint64, now time.Duration) int {
 		return n
 	}
 	for i, w := range words {
-		s := p.after(words[i:])
+		s := p.after(w)
 		if s.time > p.time && p.when(s.time) > now {
 			return i
 		}

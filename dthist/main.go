@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"dt/internal/hist"
@@ -54,7 +55,13 @@ type flags struct {
 	Hits    string `placeholder:"FILE" help:"Write a CSV line for each booked hit to FILE."`
 }
 
-func main() { tool.Main("dthist", run) }
+// softMemory is where the garbage collector begins to work harder. Some megabytes are in use, unless millions of hits are pending.
+const softMemory = 48 << 20
+
+func main() {
+	debug.SetMemoryLimit(softMemory)
+	tool.Main("dthist", run)
+}
 
 func run(env *tool.Env) error {
 	var cli flags

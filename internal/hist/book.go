@@ -85,6 +85,10 @@ func (l *Lane) gather(e *waiting, limit int64) (more bool) {
 			for i < end && int64(uint32(head.words[i]>>hit.OrbitShift)) <= bound {
 				i++
 			}
+			if len(words) > 4*batch && len(words)+blockLen > cap(words) {
+				// An orbit with very many hits: room for all there may be, once.
+				words, chambers = slices.Grow(words, int(l.pending)-len(words)), slices.Grow(chambers, int(l.pending)-len(words))
+			}
 			words = append(words, head.words[from:i]...)
 			chambers = append(chambers, head.chambers[from:i]...)
 			if i < end {
@@ -157,6 +161,9 @@ func (l *Lane) close(e *waiting, limit int64, early bool) {
 	for more := true; more; {
 		more = l.gather(e, limit)
 		l.book(e.epoch, l.words, l.chambers, l.lates, early)
+		if cap(l.words) > 16*batch {
+			l.words, l.chambers = nil, nil // it was an orbit like no other
+		}
 	}
 }
 

@@ -15,15 +15,29 @@ type block struct {
 	next     *block
 }
 
-// A pool keeps blocks for the queues of a lane.
-type pool struct{ free *block }
+// A pool keeps some blocks for the queues of a lane.
+type pool struct {
+	free *block
+	n    int
+}
+
+// maxPool is how many blocks a pool keeps: 64 Ki hits. What many more pending hits needed is let go.
+const maxPool = 64
 
 func (p *pool) get() *block {
 	if b := p.free; b != nil {
 		p.free, b.next = b.next, nil
+		p.n--
 		return b
 	}
 	return new(block)
+}
+
+func (p *pool) put(b *block) {
+	if b.next = nil; p.n < maxPool {
+		b.next, p.free = p.free, b
+		p.n++
+	}
 }
 
 // extend makes room for a hit at tail.words[end].
@@ -49,13 +63,13 @@ func (q *queue) headEnd() int {
 func (q *queue) nextBlock(p *pool) *block {
 	b := q.head
 	q.head, q.first = b.next, 0
-	b.next, p.free = p.free, b
+	p.put(b)
 	return q.head
 }
 
 // drop drops the only block.
 func (q *queue) drop(p *pool) {
-	q.head.next, p.free = p.free, q.head
+	p.put(q.head)
 	q.head, q.tail = nil, nil
 }
 
