@@ -90,30 +90,43 @@ func (j *judge) run(words []uint64) int {
 	if e.stale {
 		members = 0 // the first hit is not for this loop
 	}
-	for i, w := range words {
-		if w>>hit.HeadShift != hit.HeadHit {
+	for i := 0; i < len(words); {
+		w := words[i]
+		source := w >> hit.FPGAShift // HEAD and FPGA
+		if source>>(hit.HeadShift-hit.FPGAShift) != hit.HeadHit {
+			i++
 			continue
 		}
-		f := int(w >> hit.FPGAShift & 7)
+		f := int(source & hit.MaxFPGA)
 		s := &j.fpga[f]
 		o := int64(uint32(w >> hit.OrbitShift))
-		d := o - s.last
-		if uint64(d+far) > 2*far || members>>f&1 == 0 || o < horizon {
+		if uint64(o-s.last+far) > 2*far || members>>f&1 == 0 || o < horizon {
 			e.newest, e.horizon = newest, horizon
 			return i
 		}
-		if d <= 0 {
+		// An FPGA's hits come some at a time. Behind one that is in time, those that do not step back are in time, because only this FPGA
+		// moves, and the horizon stays behind it.
+		last := max(o, s.last)
+		for i++; i < len(words); i++ {
+			w := words[i]
+			o := int64(uint32(w >> hit.OrbitShift))
+			if w>>hit.FPGAShift != source || uint64(o-last) > far {
+				break
+			}
+			last = o
+		}
+		if last == s.last {
 			continue
 		}
-		s.last = o
-		newest = max(newest, o)
+		s.last = last
+		newest = max(newest, last)
 		switch {
 		case newest > limit:
-		case f != slowest && o >= second:
+		case f != slowest && last >= second:
 			continue
-		case f == slowest && o <= second:
+		case f == slowest && last <= second:
 			if e.moves {
-				horizon = max(horizon, o-slack)
+				horizon = max(horizon, last-slack)
 			}
 			continue
 		}

@@ -18,7 +18,7 @@ type Writer struct {
 }
 
 const (
-	flushAt    = 64 << 10
+	flushAt    = 128 << 10
 	headerLen  = HeaderSize / 8
 	writerRoom = 2*flushAt + 8*8192
 )
