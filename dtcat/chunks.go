@@ -24,7 +24,7 @@ type chunk struct {
 	words []uint64
 	bad   []hit.Bad
 	odd   []byte // bytes behind the last whole raw word
-	piece []byte // of a line too long for a chunk, with its line end
+	piece []byte // of a line too long for a chunk
 	whole bool   // the last piece
 
 	opened bool  // the first chunk of its input
@@ -179,7 +179,7 @@ func (k *chunk) cutLong(inside bool, rest *[]byte) bool {
 		k.piece, k.whole = append([]byte(nil), k.data[:i+1]...), true
 		*rest = append((*rest)[:0], k.data[i+1:]...)
 	case k.err != nil:
-		k.piece, k.whole = append(append([]byte(nil), k.data...), '\n'), true // the last line lacks it
+		k.piece, k.whole = append([]byte(nil), k.data...), true
 		*rest = nil
 	default:
 		k.piece = append([]byte(nil), k.data...)

@@ -121,6 +121,7 @@ const sniffSize = 4096
 // An input is one opened source, behind its decompression.
 type input struct {
 	name   string
+	file   *os.File
 	r      *bufio.Reader
 	count  *counter // what was read of the file itself
 	size   int64    // of the file itself; 0: not known
@@ -138,11 +139,17 @@ type input struct {
 
 // counter counts what is read through it.
 type counter struct {
-	r io.Reader
-	n atomic.Int64 // read by the progress line
+	r    io.Reader
+	wait func() error // if not nil, called before each read
+	n    atomic.Int64 // read by the progress line
 }
 
 func (c *counter) Read(p []byte) (int, error) {
+	if c.wait != nil {
+		if err := c.wait(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
 	return n, err
@@ -154,13 +161,18 @@ func (c *cat) open(name, from string, follow bool) (*input, error) {
 	var file io.Reader
 	if name == "-" {
 		in.name = "standard input"
-		wire.Enlarge(c.env.Stdin)
-		file = c.env.Stdin
+		in.file = c.env.Stdin
+		wire.Enlarge(in.file)
+		file = in.file
 	} else {
+		if what := remote(name); what != "" {
+			return nil, fmt.Errorf("%s: reading %s is not built in yet", name, what)
+		}
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, tool.Plain(err)
 		}
+		in.file = f
 		in.close = append(in.close, func() { f.Close() })
 		info, err := f.Stat()
 		switch {
@@ -190,6 +202,17 @@ func (c *cat) open(name, from string, follow bool) (*input, error) {
 		return nil, err
 	}
 	return in, nil
+}
+
+// remote returns what a source is read from that is no file, in words, or nothing.
+func remote(name string) string {
+	switch scheme, _, found := strings.Cut(name, "://"); {
+	case found && scheme == "s3":
+		return "from S3"
+	case found && (scheme == "http" || scheme == "https"):
+		return "over HTTP"
+	}
+	return ""
 }
 
 // Close closes the source.

@@ -14,6 +14,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -366,7 +367,10 @@ func (c *cat) take(k *chunk) (ending, error) {
 			return 0, err
 		}
 	}
-	if len(k.piece) > 0 && c.rejects != nil {
+	if c.rejects != nil {
+		if k.whole && !bytes.HasSuffix(k.piece, []byte("\n")) {
+			k.piece = append(k.piece, '\n') // the last line lacks it
+		}
 		if _, err := c.rejects.Write(k.piece); err != nil {
 			return 0, err
 		}

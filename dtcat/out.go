@@ -195,7 +195,10 @@ func (s *textSink) end(string, bool) error {
 
 // stream takes a source that is a stream already: its frames go on as they are, or as text.
 func (c *cat) stream(k *chunk) (ending, error) {
-	defer func() { c.streamed <- struct{}{} }()
+	defer func() {
+		c.progress.inputDone()
+		c.streamed <- struct{}{}
+	}()
 	if c.w != nil && c.out != nil {
 		c.env.Say("%s: a stream, after sources with words; they can't be one run (hint: dtcat it by itself)", k.in.name)
 		c.failed = true
@@ -204,27 +207,34 @@ func (c *cat) stream(k *chunk) (ending, error) {
 	if c.w != nil && (c.cli.Limit > 0 || c.cli.Loop || c.pace.active()) {
 		return 0, &tool.UsageError{Msg: k.in.name + ": --limit, --loop, --rate and --speed are for words, and this is a stream already"}
 	}
-	src := wire.NewReader(k.in.r)
-	if k.in.name == "standard input" && k.in.packed == "" {
-		in := wire.NewInput(c.env.Stdin, c.env.StopFD())
-		src.OnWait = func() error {
-			if k.in.r.Buffered() > 0 {
-				return nil // what was read to recognise the stream
-			}
-			return in.Await(func() (time.Duration, error) {
-				if c.w != nil {
-					return 0, c.w.Flush()
-				}
-				return 0, c.flush()
-			})
-		}
+	if k.in.follow != nil {
+		return 0, tool.Hint(&tool.UsageError{Msg: k.in.name + ": --follow is for words, and this is a stream already"}, "tail -c +1 -f FILE | dtcat")
 	}
+	stopped := false
+	in := wire.NewInput(k.in.file, c.env.StopFD())
+	k.in.count.wait = func() error {
+		err := in.Await(func() (time.Duration, error) {
+			c.progress.add(c.records)
+			if c.w != nil {
+				return progressEvery, c.w.Flush()
+			}
+			return progressEvery, c.flush()
+		})
+		stopped = stopped || errors.Is(err, wire.ErrStopped)
+		return err
+	}
+	src := wire.NewReader(k.in.r)
 	tell := func(err error) { c.env.Say("%s: %v", k.in.name, err) }
 	var err error
 	if c.w != nil {
-		err = wire.Copy(c.w, src, tell, func(f *wire.Frame) error { return c.w.Pass(f) })
+		err = wire.Copy(c.w, src, tell, func(f *wire.Frame) error {
+			c.records += uint64(len(f.Words))
+			c.progress.add(c.records)
+			return c.w.Pass(f)
+		})
+		c.ended = stopped // Copy has written it
 	} else {
-		err = c.streamToText(src, tell)
+		err = c.streamToText(k, src, tell)
 	}
 	var cut *wire.CutError
 	var format *wire.FormatError
@@ -236,7 +246,7 @@ func (c *cat) stream(k *chunk) (ending, error) {
 		c.failed = true
 	case errors.Is(err, errLimit):
 		return limited, nil
-	case errors.Is(err, wire.ErrStopped):
+	case stopped && err == nil || errors.Is(err, wire.ErrStopped):
 		return interrupted, nil
 	case err != nil:
 		return 0, err
@@ -247,8 +257,13 @@ func (c *cat) stream(k *chunk) (ending, error) {
 var errLimit = errors.New("limit")
 
 // streamToText writes the words of a stream as text.
-func (c *cat) streamToText(src *wire.Reader, tell func(error)) error {
+func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 	cuts := 0
+	defer func() {
+		if s, ok := c.out.(*textSink); ok {
+			s.m = hit.DefaultMap() // the next source may have none
+		}
+	}()
 	for {
 		f, err := src.Next()
 		switch {
@@ -268,6 +283,9 @@ func (c *cat) streamToText(src *wire.Reader, tell func(error)) error {
 			if c.out == nil {
 				c.out = c.newTextSink(f.Lane.Form)
 			}
+			if f.Lane.Map == 0 {
+				c.out.(*textSink).m = hit.DefaultMap()
+			}
 		case wire.KindMap:
 			m, err := hit.ParseMap(f.Payload())
 			if err != nil {
@@ -275,8 +293,7 @@ func (c *cat) streamToText(src *wire.Reader, tell func(error)) error {
 			}
 			c.out.(*textSink).m = m
 		case wire.KindWords, wire.KindLate:
-			c.out.(*textSink).chambers = f.Chambers
-			end, err := c.words(f.Words, nil)
+			end, err := c.hand(k, batch{words: f.Words, chambers: f.Chambers})
 			switch {
 			case err != nil:
 				return err

@@ -33,7 +33,7 @@ func newProgress(env *tool.Env, mode string, files int) *progress {
 func (p *progress) input(in *input) { p.in = in }
 func (p *progress) inputDone()      { p.finished++ }
 
-// add says how many records have gone through.
+// add says how many records have gone through, also when there are no more.
 func (p *progress) add(records uint64) {
 	p.records = records
 	if !p.on {
@@ -41,23 +41,22 @@ func (p *progress) add(records uint64) {
 	}
 	now := time.Now()
 	if d := now.Sub(p.shown); d >= progressEvery {
-		p.show(float64(records-p.before) / d.Seconds())
+		p.show(float64(records-p.before)/d.Seconds(), false)
 		p.shown, p.before = now, records
 	}
 }
 
-func (p *progress) show(rate float64) {
+func (p *progress) show(rate float64, last bool) {
 	share := ""
 	if p.in != nil && p.in.size > 0 && p.in.count != nil {
 		share = fmt.Sprintf(", %3.0f %% of this one", 100*float64(p.in.count.n.Load())/float64(p.in.size))
 	}
-	fmt.Fprintf(p.env.Stderr, "\r\x1b[K%s: %.3g words/s, %d words, file %d of %d%s, %d rejected", p.env.Name, rate, p.records, min(p.finished+1, p.files), p.files, share, p.rejects)
+	p.env.Status(fmt.Sprintf("%.3g words/s, %d words, file %d of %d%s, %d rejected", rate, p.records, min(p.finished+1, p.files), p.files, share, p.rejects), last)
 }
 
 // done leaves the last line standing.
 func (p *progress) done() {
 	if p.on {
-		p.show(float64(p.records) / max(time.Since(p.start).Seconds(), 1e-9))
-		fmt.Fprintln(p.env.Stderr)
+		p.show(float64(p.records)/max(time.Since(p.start).Seconds(), 1e-9), true)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"dt/internal/hit"
 	"dt/internal/tool"
@@ -51,18 +50,9 @@ func run(env *tool.Env) error {
 		_, err := env.Stdout.Write(text)
 		return err
 	}
-	env.Stage()
-	in, err := env.In(usage)
+	src, out, err := env.Pipe(usage, "dtcat FILE | dtchamber | dthist")
 	if err != nil {
 		return err
-	}
-	out, err := env.BinaryOut("dtcat FILE | dtchamber | dthist")
-	if err != nil {
-		return err
-	}
-	src := wire.NewReader(in)
-	src.OnWait = func() error {
-		return in.Await(func() (time.Duration, error) { return 0, out.Flush() })
 	}
 	digest := hit.MapDigest(text)
 	codes := make([]uint8, wire.MaxCover)

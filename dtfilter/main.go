@@ -18,7 +18,6 @@ package main
 
 import (
 	"errors"
-	"time"
 
 	"dt/internal/tool"
 	"dt/internal/wire"
@@ -54,18 +53,9 @@ func run(env *tool.Env) error {
 	if err != nil {
 		return &tool.UsageError{Msg: err.Error()}
 	}
-	env.Stage()
-	in, err := env.In(usage)
+	src, out, err := env.Pipe(usage, "dtcat FILE | dtfilter | dtchamber")
 	if err != nil {
 		return err
-	}
-	out, err := env.BinaryOut("dtcat FILE | dtfilter | dtchamber")
-	if err != nil {
-		return err
-	}
-	src := wire.NewReader(in)
-	src.OnWait = func() error {
-		return in.Await(func() (time.Duration, error) { return 0, out.Flush() })
 	}
 	sieve := wire.NewSieve("dtfilter", f.reasons())
 	return env.Copy(out, src, usage, func(fr *wire.Frame) error {

@@ -115,6 +115,17 @@ func codes(t testing.TB, r result, want ...int) {
 	}
 }
 
+// countOf is what dtcat says at the end of a source with n records that are no words.
+func countOf(source string, n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "dtcat: " + source + ": 1 record is no word\n"
+	}
+	return fmt.Sprintf("dtcat: %s: %d records are no words\n", source, n)
+}
+
 // packed returns content compressed.
 func packed(t testing.TB, how string, content []byte) []byte {
 	t.Helper()
@@ -186,7 +197,7 @@ func TestBadText(t *testing.T) {
 		"NUL behind header":   {input: csvHeader + "2,0,5,617\x00000,100,3\n" + rowA, words: rowA, says: []string{":2: contains a NUL byte"}, rejects: "2,0,5,617\x00000,100,3\n", aside: map[string]int{"NUL byte": 1}},
 		"many": {input: rowA + strings.Repeat("foo\n", 30) + rowB, words: rowA + rowB, aside: map[string]int{"wrong number of columns": 30}, rejects: strings.Repeat("foo\n", 30),
 			says: []string{":2: 6 columns wanted, 1 found", ":3: 6 columns wanted, 1 found", ":4: 6 columns wanted, 1 found", ":5: 6 columns wanted, 1 found", ":6: 6 columns wanted, 1 found", ":7: 6 columns wanted, 1 found", ":8: 6 columns wanted, 1 found", ":9: 6 columns wanted, 1 found", ":10: 6 columns wanted, 1 found", ":11: 6 columns wanted, 1 found",
-				":12: 6 columns wanted, 1 found; further ones of this source are counted, not told", ": 30 records of 32 are no words"}},
+				":12: 6 columns wanted, 1 found; further ones of this source are counted, not told"}},
 		"JSON": {input: `{"HEAD":2,"FPGA":0,"TDC_CHANNEL":5,"ORBIT_CNT":617000.0,"BX_COUNTER":100,"TDC_MEAS":3.0}` + "\n{\"HEAD\":2}\n[1]\n", words: rowA,
 			says: []string{":2: FPGA: key is missing", ":3: not a JSON object: it does not begin with {"}, rejects: "{\"HEAD\":2}\n[1]\n", aside: map[string]int{"missing key": 1, "not a JSON object": 1}},
 		"raw, a piece left": {input: string(binary.LittleEndian.AppendUint64(nil, 2<<61|5<<49|617000<<17|100<<5|3)) + "\x01\x02\x03", words: rowA, says: []string{": word 1: 3 bytes left over, a word has 8"}, rejects: "\x01\x02\x03", aside: map[string]int{"cut word": 1}},
@@ -204,6 +215,11 @@ func TestBadText(t *testing.T) {
 			for _, s := range test.says {
 				says += "dtcat: " + file + s + "\n"
 			}
+			bad := 0
+			for _, n := range test.aside {
+				bad += n
+			}
+			says += countOf(file, bad)
 			same(t, "messages", r.Errs[0], says)
 
 			r = pipeline(t, nil, args, stage{"dtfilter", "HEAD <= 7"}, stage{"dtchamber"}, stage{"dthist", "--window", "all"})
@@ -211,10 +227,6 @@ func TestBadText(t *testing.T) {
 			same(t, "messages", strings.Join(r.Errs, ""), says)
 			l := oneLine(t, r.Out)
 			hits := strings.Count(test.words, "\n")
-			bad := 0
-			for _, n := range test.aside {
-				bad += n
-			}
 			if l.Total != hits || l.Ledger.Read != hits+bad || !maps.Equal(l.Ledger.SetAside["dtcat"], test.aside) || l.Complete != 1 {
 				t.Errorf("%+v; wanted %d hits and %v set aside, complete", l, hits, test.aside)
 			}
@@ -251,6 +263,7 @@ func TestLongLines(t *testing.T) {
 			for _, n := range test.says {
 				says += fmt.Sprintf("dtcat: standard input:%d: a line of more than 262144 bytes\n", n)
 			}
+			says += countOf("standard input", len(test.says))
 			same(t, "messages", strings.Join(r.Errs, ""), says)
 			l := oneLine(t, r.Out)
 			if l.Total != 2 || l.Ledger.SetAside["dtcat"]["line too long"] != len(test.says) || l.Complete != 1 {
@@ -265,13 +278,55 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
+// --strict and --limit end at a record: those before it are there, and of those behind it nothing is said or kept, however much is read at once.
 func TestStrict(t *testing.T) {
-	t.Parallel()
-	r := pipeline(t, strings.NewReader(rowA+"foo\n"+rowB), stage{"dtcat", "--strict"}, stage{"dtfilter"}, stage{"dthist", "--window", "all"})
-	codes(t, r, 1, 0, 0)
-	same(t, "messages", strings.Join(r.Errs, ""), "dtcat: standard input:2: 6 columns wanted, 1 found\n")
-	if l := oneLine(t, r.Out); l.Complete != 0 {
-		t.Errorf("%+v", l)
+	foo := ":2: 6 columns wanted, 1 found\n"
+	tests := map[string]struct {
+		input, args  string
+		code         int
+		words, aside int
+		says         string // of the first bad record
+		rejects      string
+	}{
+		"strict":             {rowA + "foo\n" + rowB, "--strict", 1, 1, 1, foo, "foo\n"},
+		"strict, more bad":   {rowA + "foo\nbar\n" + rowB, "--strict", 1, 1, 1, foo, "foo\n"},
+		"strict, first":      {"foo\n" + rowB, "--strict", 1, 0, 1, ":1: 6 columns wanted, 1 found\n", "foo\n"},
+		"strict, none":       {rowA + rowB, "--strict", 0, 2, 0, "", ""},
+		"strict, long line":  {rowA + strings.Repeat("x", 300_000) + "\n" + rowB, "--strict", 1, 1, 1, ":2: a line of more than 262144 bytes\n", strings.Repeat("x", 300_000) + "\n"},
+		"strict, at a pace":  {rowA + rowB + "foo\n" + rowB, "--strict --rate 50", 1, 2, 1, ":3: 6 columns wanted, 1 found\n", "foo\n"},
+		"limit":              {rowA + "foo\n" + rowB + "bar\n", "--limit 3", 0, 2, 1, foo, "foo\n"},
+		"limit before it":    {rowA + "foo\n" + rowB, "--limit 1", 0, 1, 0, "", ""},
+		"limit at it":        {rowA + "foo\nbar\n" + rowB, "--limit 2", 0, 1, 1, foo, "foo\n"},
+		"limit, at a pace":   {rowA + "foo\n" + rowB + rowA + "bar\n", "--limit 4 --rate 50", 0, 3, 1, foo, "foo\n"},
+		"limit, then strict": {rowA + "foo\n" + rowB, "--limit 1 --strict", 0, 1, 0, "", ""},
+		"limit is strict":    {rowA + "foo\n" + rowB, "--limit 2 --strict", 1, 1, 1, foo, "foo\n"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kept := filepath.Join(t.TempDir(), "rejects")
+			args := append(stage{"dtcat", "--rejects", kept}, strings.Fields(test.args)...)
+			r := pipeline(t, strings.NewReader(test.input), args, stage{"dtfilter", "HEAD <= 7"}, stage{"dthist", "--window", "all"})
+			codes(t, r, test.code, 0, 0)
+			says := ""
+			if test.says != "" {
+				says = "dtcat: standard input" + test.says
+			}
+			same(t, "messages", strings.Join(r.Errs, ""), says+countOf("standard input", test.aside))
+			aside := 0
+			l := oneLine(t, r.Out)
+			for _, n := range l.Ledger.SetAside["dtcat"] {
+				aside += n
+			}
+			if complete := test.code == 0 && !strings.Contains(test.args, "limit"); l.Total != test.words || aside != test.aside || (l.Complete == 1) != complete {
+				t.Errorf("%+v", l)
+			}
+			got, err := os.ReadFile(kept)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "rejects", string(got), test.rejects)
+		})
 	}
 }
 
@@ -412,7 +467,7 @@ func TestCutCompressed(t *testing.T) {
 			if len(r.Out) < len(text)/4 || !bytes.HasPrefix(text, bytes.TrimSuffix(came, []byte("\n"))) {
 				t.Errorf("%d bytes of %d came, or not as they were: … %q", len(came), len(text), came[max(0, len(came)-60):])
 			}
-			if want := "dtcat: " + file + ": the " + name + " file is cut, its end is missing\n"; !strings.HasSuffix(r.Errs[0], want) {
+			if want := "dtcat: " + file + ": the " + name + " file is cut, its end is missing\n" + countOf(file, bytes.Count(got, []byte("\n"))); !strings.HasSuffix(r.Errs[0], want) {
 				t.Errorf("says %q, wanted %q", r.Errs[0], want)
 			}
 
@@ -464,6 +519,8 @@ func TestUnreadable(t *testing.T) {
 		"empty folder": {empty, empty + ": no data files in this folder (hint: they end in .txt .csv .dat .raw .json .jsonl .dts, with or without .gz or .zst)"},
 		"prose":        {prose, prose + ": text, and no words that can be recognised (hint: if there are, say --from csv, json, raw or lcp)"},
 		"noise":        {noise, noise + ": binary, and no words that can be recognised (hint: if there are, say --from csv, json, raw or lcp)"},
+		"S3":           {"s3://bucket/run7", "s3://bucket/run7: reading from S3 is not built in yet"},
+		"HTTP":         {"https://host/run7.csv", "https://host/run7.csv: reading over HTTP is not built in yet"},
 		"result lines": {lines, lines + ": result lines, not words (hint: dthist --merge reads them)"},
 	}
 	for name, test := range tests {
@@ -602,7 +659,7 @@ func TestHintLCP(t *testing.T) {
 	const v1 = "1,0,72,46758,279,18\n1,1,52,46759,1410,7\n"
 	r := pipeline(t, strings.NewReader(v1), stage{"dtcat", "--to", "stream"}, stage{"dthist", "--window", "all"})
 	codes(t, r, 0, 0)
-	if want := "dtcat: standard input: not one hit (HEAD 2) in 2 records (hint: a v1 course file wants --from lcp)\n"; !strings.HasSuffix(r.Errs[0], want) {
+	if want := "dtcat: standard input: not one hit (HEAD 2) in 2 records (hint: a v1 course file wants --from lcp)\n"; !strings.HasSuffix(r.Errs[0], want+countOf("standard input", 2)) {
 		t.Errorf("says %q, wanted %q", r.Errs[0], want)
 	}
 	r = pipeline(t, strings.NewReader("0,1,1,3387317245,3186,14\n"), stage{"dtcat"}, stage{"dthist", "--window", "all"})

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,12 +110,46 @@ func TestProgress(t *testing.T) {
 	r := pipeline(t, nil, stage{"dtcat", "--progress", "yes", file, file}, stage{"dthist"})
 	r.ok(t)
 	last := r.Errs[0][strings.LastIndex(r.Errs[0], "\r")+1:]
-	if !regexp.MustCompile(`^\x1b\[Kdtcat: \S+ words/s, 6 words, file 2 of 2, 100 % of this one, 2 rejected\n$`).MatchString(last) {
+	if !regexp.MustCompile(`^\x1b\[Kdtcat: \S+ words/s, 6 words, file 2 of 2, 100 % of this one, 2 rejected\n` + regexp.QuoteMeta(countOf(file, 2)) + `$`).MatchString(last) {
 		t.Errorf("%q", last)
 	}
 	r = pipeline(t, nil, stage{"dtcat", file}, stage{"dthist"})
 	if strings.Contains(r.Errs[0], "words/s") {
 		t.Errorf("progress without a terminal: %q", r.Errs[0])
+	}
+}
+
+// While nothing comes the line goes on and its rate falls, and a message takes its place.
+func TestProgressOfSlowSource(t *testing.T) {
+	for name, test := range map[string]struct{ first, more string }{
+		"text":   {rowA + rowA, "foo\n"},
+		"stream": {string(smallStream(t)), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, feed, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := start(t, nil, in, stage{"dtcat", "--progress", "yes"}, stage{"dthist"})
+			in.Close()
+			if _, err := feed.WriteString(test.first); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2500 * time.Millisecond)
+			if _, err := feed.WriteString(test.more); err != nil {
+				t.Fatal(err)
+			}
+			feed.Close()
+			r := p.wait()
+			r.ok(t)
+			if !strings.Contains(r.Errs[0], "\r\x1b[Kdtcat: 0 words/s, 2 words, file 1 of 1, 0 rejected\r") {
+				t.Errorf("no rate of 0: %q", r.Errs[0])
+			}
+			if test.more != "" && !strings.Contains(r.Errs[0], "rejected\r\x1b[Kdtcat: standard input:3: 6 columns wanted, 1 found\n") {
+				t.Errorf("the message runs into the line: %q", r.Errs[0])
+			}
+		})
 	}
 }
 
@@ -303,6 +338,39 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
+// Odd words are not waited for, and nothing is lost; a gap that all FPGAs have is waited for, or made shorter.
+func TestSpeedOfOddWords(t *testing.T) {
+	t.Parallel()
+	const source = "sim:?hits=300000&corrupt=0.001"
+	want := cat(t, source, "--to", "raw")
+	for _, speed := range []string{"50", "1000"} {
+		begin := time.Now()
+		same(t, "words", string(cat(t, source, "--to", "raw", "--speed", speed)), string(want))
+		took, should := time.Since(begin), map[string]time.Duration{"50": 2 * time.Second, "1000": 100 * time.Millisecond}[speed]
+		if took < should*9/10 || took > should*3/2+time.Second {
+			t.Errorf("--speed %s: took %v, should be about %v", speed, took, should)
+		}
+	}
+	text := ""
+	for i := range 40 {
+		text += fmt.Sprintf("2,%d,5,%d,100,3\n", i%2, 617_000+i/20*1_000_000+i) // a gap of 89 s
+	}
+	for _, test := range []struct {
+		args     []string
+		from, to time.Duration
+	}{
+		{[]string{"--speed", "100"}, 890 * time.Millisecond, 1500 * time.Millisecond},
+		{[]string{"--speed", "100", "--max-gap", "20s"}, 200 * time.Millisecond, 700 * time.Millisecond},
+	} {
+		begin := time.Now()
+		out := pipeline(t, strings.NewReader(text), append(stage{"dtcat", "--to", "csv"}, test.args...)).ok(t)
+		same(t, "words", string(out), text)
+		if took := time.Since(begin); took < test.from || took > test.to {
+			t.Errorf("%v: took %v", test.args, took)
+		}
+	}
+}
+
 // A file is followed as it grows, is cut, and is replaced.
 func TestFollow(t *testing.T) {
 	t.Parallel()
@@ -363,6 +431,78 @@ func TestFollow(t *testing.T) {
 	codes(t, r, 0, 0, 0)
 	replaced := fmt.Sprintf("dtcat: %s: the file was replaced; reading the new one\n", path)
 	same(t, "messages", strings.Join(r.Errs, ""), replaced+fmt.Sprintf("dtcat: %s: the file became shorter; reading it from the beginning\n", path)+replaced)
+}
+
+// A stream is handed on as it comes too, from wherever it comes.
+func TestSlowStream(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, stages := range map[string][]stage{
+		"standard input": {{"dtcat"}, {"dtcat"}, {"dtcat", "--to", "csv"}},
+		"fifo":           {{"/bin/sh", "-c", `exec "$0" > "$1"`, bin("dtcat"), fifo}, {"dtcat", fifo}, {"dtcat", "--to", "csv"}},
+		"fifo to text":   {{"/bin/sh", "-c", `exec "$0" > "$1"`, bin("dtcat"), fifo + "2"}, {"dtcat", fifo + "2", "--to", "csv"}},
+	} {
+		if name == "fifo to text" {
+			if err := unix.Mkfifo(fifo+"2", 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, feed, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := tapped(t, in, stages...)
+			in.Close()
+			for _, text := range []string{rowA, rowB, rowA} {
+				if _, err := feed.WriteString(text); err != nil {
+					t.Fatal(err)
+				}
+				same(t, "word", p.next(t), text)
+			}
+			feed.Close()
+			p.rest()
+			p.wait().ok(t)
+		})
+	}
+	s := smallStream(t)
+	for name, stages := range map[string][]stage{
+		"gzip":         {{"dtcat"}, {"dtcat", "--to", "csv"}},
+		"gzip to text": {{"dtcat", "--to", "csv"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, feed, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := tapped(t, in, stages...)
+			in.Close()
+			z := gzip.NewWriter(feed)
+			put := func(b []byte) {
+				t.Helper()
+				if _, err := z.Write(b); err != nil {
+					t.Fatal(err)
+				}
+				if err := z.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(s[:len(s)-8]) // all but the last bytes of the end
+			same(t, "words", p.next(t)+p.next(t), rowA+rowB)
+			put(s[len(s)-8:])
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			feed.Close()
+			p.rest()
+			p.wait().ok(t)
+		})
+	}
 }
 
 // One word goes through the whole pipe while the source has not said that it ends.
@@ -511,6 +651,38 @@ func TestHitsFile(t *testing.T) {
 `)
 }
 
+// The chambers go with their words, wherever a frame of them is divided, and no further than their stream.
+func TestColumnsInParts(t *testing.T) {
+	text := cat(t, "sim:?hits=4000&stale=0", "--to", "csv", "--header", "no")
+	// In this map FPGA 0 is chamber 4, so that the default one is not mistaken for it.
+	m := strings.NewReplacer(`"fpga": 0`, `"fpga": 1`, `"fpga": 1`, `"fpga": 0`).Replace(string(pipeline(t, nil, stage{"dtchamber", "--print-map"}).ok(t)))
+	stream := write(t, "ch.dts", pipeline(t, bytes.NewReader(text), stage{"dtcat"}, stage{"dtchamber", "--map", write(t, "my.map", []byte(m))}).ok(t))
+	columns := []string{"--to", "csv", "--header", "no", "--columns", "+CHAMBER,LAYER,WIRE"}
+	want := string(cat(t, append(columns, stream)...))
+	file := write(t, "a.csv", text)
+	plainly := string(cat(t, append(columns, file)...))
+	if want == plainly {
+		t.Fatal("the maps do not differ")
+	}
+	same(t, "--rate", string(cat(t, append(columns, stream, "--rate", "20000")...)), want)
+	lines := strings.SplitAfter(want, "\n")
+	same(t, "--limit", string(cat(t, append(columns, stream, "--limit", "1000")...)), strings.Join(lines[:1000], ""))
+	long := write(t, "long.csv", bytes.Repeat(text, 3))
+	same(t, "a file behind it", string(cat(t, append(columns, stream, long)...)), want+strings.Repeat(plainly, 3))
+	bare := write(t, "bare.dts", pipeline(t, bytes.NewReader(text), stage{"dtcat"}).ok(t))
+	both := write(t, "both.dts", append(mustRead(t, stream), mustRead(t, bare)...))
+	same(t, "a stream behind it", string(cat(t, append(columns, both)...)), want+plainly)
+}
+
+func mustRead(t testing.TB, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // --columns adds what the words say, in the order that is asked for.
 func TestColumns(t *testing.T) {
 	text := "2,0,5,1000,100,3\n2,1,128,1000,90,0\n2,1,138,2000,8,2\n0,1,3,90000,100,3\n"
@@ -542,6 +714,10 @@ func TestUsageErrors(t *testing.T) {
 		{"dtcat --rate 5 --speed 1 a", "--rate and --speed exclude each other (hint: dtcat -h)"},
 		{"dtcat --rate=-5 a", "--rate, --speed and --max-gap can't be negative (hint: dtcat -h)"},
 		{"dtcat --rate nan a", "--rate and --speed are finite numbers (hint: dtcat -h)"},
+		{"dtcat --speed -1 a", "--speed: a value that begins with - is written --speed=-1"},
+		{"dtcat --columns -1 a", "--columns: a value that begins with - is written --columns=-1"},
+		{"dthist --hist4 -100:400:0.5", "--hist4: a value that begins with - is written --hist4=-100:400:0.5"},
+		{"dthist --hist4 --merge", "--hist4: the value is missing before --merge (hint: dthist -h)"},
 		{"dtcat --max-gap 5s a", "--max-gap needs --speed (hint: dtcat -h)"},
 		{"dtcat --columns WIRE a", "--columns needs --to csv (hint: dtcat -h)"},
 		{"dtcat --to csv --columns WIER a", `--columns: there is no column "WIER"; possible are +CHAMBER,LAYER,WIRE,T_NS (hint: dtcat -h)`},
@@ -622,6 +798,9 @@ func TestRefused(t *testing.T) {
 		codes(t, r, 2)
 		same(t, "message", r.Errs[0], "dtcat: "+stream+": --limit, --loop, --rate and --speed are for words, and this is a stream already (hint: dtcat -h)\n")
 	}
+	r = pipeline(t, nil, stage{"dtcat", "--follow", stream})
+	codes(t, r, 2)
+	same(t, "message", r.Errs[0], "dtcat: "+stream+": --follow is for words, and this is a stream already (hint: tail -c +1 -f FILE | dtcat)\n")
 	r = pipeline(t, nil, stage{"dtcat", file, stream}, stage{"dthist", "--window", "all"})
 	codes(t, r, 1, 0)
 	same(t, "message", r.Errs[0], "dtcat: "+stream+": a stream, after sources with words; they can't be one run (hint: dtcat it by itself)\n")
@@ -771,30 +950,13 @@ func runExample(t *testing.T, dir, example string) {
 		missing(t, "jq", "apt-get install jq")
 	}
 	endless := strings.Contains(example, "sim: ")
-	cmd := exec.Command("bash", "-c", pipefail+"trap : INT; "+example)
-	cmd.Dir = dir
-	cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var says bytes.Buffer
-	cmd.Stderr = &says
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	timeout := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	defer timeout.Stop()
-	b := bufio.NewReader(out)
+	cmd, b, says := shell(t, dir, pipefail+example)
 	first, err := b.ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if endless {
-		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
+		interrupt(t, cmd)
 	}
 	if _, err := io.Copy(io.Discard, b); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dt/internal/wire"
 )
 
 // A tap is a running pipeline whose output is read line by line while it runs.
@@ -130,20 +133,20 @@ func live() []stage {
 	return []stage{{"dtcat", "sim:?rate=20000&triggers=100"}, {"dtfilter"}, {"dtchamber"}, {"dthist", "--window", "100ms"}}
 }
 
-// ^C goes to all programs of a pipe at once: the source ends its lane, the others drain, the last window is written.
-func TestInterrupt(t *testing.T) {
-	t.Parallel()
+// shell starts a script in a shell, in a process group of its own, with the programs in its path. It returns its standard output, and what
+// it will have said on standard error. The shell survives ^C, and its children know nothing of that.
+func shell(t testing.TB, dir, script string, args ...string) (*exec.Cmd, *bufio.Reader, *bytes.Buffer) {
+	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		missing(t, "bash", "apt-get install bash")
 	}
-	codes := filepath.Join(t.TempDir(), "codes")
-	// The shell ignores ^C, but not so that its children would: it has a trap.
-	cmd := exec.Command(bash, "-c", `trap : INT; dtcat 'sim:?rate=20000&triggers=100' | dtfilter | dtchamber | dthist --window 100ms; echo ${PIPESTATUS[*]} > "$0"`, codes)
+	cmd := exec.Command(bash, append([]string{"-c", "trap : INT; " + script}, args...)...)
+	cmd.Dir = dir
 	cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var says bytes.Buffer
-	cmd.Stderr = &says
+	says := new(bytes.Buffer)
+	cmd.Stderr = says
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +155,23 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	timeout := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	defer timeout.Stop()
-	b := bufio.NewReader(out)
+	t.Cleanup(func() { timeout.Stop() })
+	return cmd, bufio.NewReader(out), says
+}
+
+// interrupt sends ^C to a process group.
+func interrupt(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ^C goes to all programs of a pipe at once: the source ends its lane, the others drain, the last window is written.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	codes := filepath.Join(t.TempDir(), "codes")
+	cmd, b, says := shell(t, "", `dtcat 'sim:?rate=20000&triggers=100' | dtfilter | dtchamber | dthist --window 100ms; echo ${PIPESTATUS[*]} > "$0"`, codes)
 	var first []byte
 	for range someLines {
 		text, err := b.ReadBytes('\n')
@@ -162,9 +180,7 @@ func TestInterrupt(t *testing.T) {
 		}
 		first = append(first, text...)
 	}
-	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	interrupt(t, cmd)
 	others, err := io.ReadAll(b)
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +253,83 @@ func TestKill(t *testing.T) {
 			codes(t, r, want...)
 			if victim < len(live())-1 {
 				drained(t, out)
+			}
+		})
+	}
+}
+
+// A dtcat that hands on a stream is stopped as every source: the stream's lane gets its end, and nothing is behind it. That there is always more
+// to read, as from a file, changes nothing.
+func TestInterruptStream(t *testing.T) {
+	file := write(t, "long.dts", cat(t, "sim:?hits=2000000"))
+	packedFile := map[string]string{}
+	for _, how := range []string{"gz", "zst"} {
+		packedFile[how] = write(t, "long.dts."+how, packed(t, how, cat(t, "sim:?hits=500000")))
+	}
+	for name, stages := range map[string][]stage{
+		"pipe":          {{"dtcat", "sim:?rate=20000"}, {"dtcat"}},
+		"pipe, text":    {{"dtcat", "sim:?rate=20000"}, {"dtcat", "--to", "csv"}},
+		"file":          {{"dtcat", file}},
+		"file, text":    {{"dtcat", file, "--to", "csv"}},
+		"gzip":          {{"dtcat", packedFile["gz"]}},
+		"zstd":          {{"dtcat", packedFile["zst"]}},
+		"pipe, by gzip": {{"dtcat", "sim:?rate=20000"}, {"/bin/gzip", "-1c"}, {"dtcat"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, to, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			p := startTo(t, nil, nil, to, stages...)
+			to.Close()
+			head := make([]byte, 4096)
+			if _, err := io.ReadFull(out, head); err != nil {
+				t.Fatal(err)
+			}
+			last := len(stages) - 1
+			if err := p.Cmds[last].Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond) // a file would be read to its end now, were it not for the full pipe
+			rest, err := io.ReadAll(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := append(head, rest...)
+			r := p.wait()
+			if r.Codes[last] != 0 || strings.Join(r.Errs, "") != "" {
+				t.Errorf("exit %v, says %q", r.Codes, r.Errs)
+			}
+			if strings.Contains(name, "text") {
+				if len(all) > 20_000_000 {
+					t.Errorf("%d bytes came", len(all))
+				}
+				return
+			}
+			src := wire.NewReader(bytes.NewReader(all))
+			streams, ends := 0, 0
+			for {
+				f, err := src.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch f.Kind {
+				case wire.KindStream:
+					streams++
+				case wire.KindEnd:
+					ends++
+					if !f.End.Stopped || f.Next == 0 {
+						t.Errorf("%d words, %+v", f.Next, f.End)
+					}
+				}
+			}
+			if streams != 1 || ends != 1 || src.Cuts() != 0 {
+				t.Errorf("%d streams, %d ends, %d cuts", streams, ends, src.Cuts())
 			}
 		})
 	}

@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
@@ -37,13 +39,17 @@ type Env struct {
 	Stdout *os.File
 	Stderr io.Writer
 
-	mu     sync.Mutex // of Stderr and onStop
+	mu     sync.Mutex // of Stderr, status and onStop
+	status bool       // a status line is shown
 	stop   *os.File   // becomes readable when the program is asked to stop
 	onStop []func()
 }
 
 // A UsageError is a wrong flag or argument.
-type UsageError struct{ Msg string }
+type UsageError struct {
+	Msg   string
+	plain bool // it says what to do, and wants no hint
+}
 
 func (e *UsageError) Error() string { return e.Msg }
 
@@ -89,7 +95,7 @@ func (e *Env) tell(err error) int {
 	case err == nil, errors.Is(err, errDone):
 		return ExitOK
 	case errors.As(err, &usage):
-		if text := err.Error(); !strings.Contains(text, "(hint: ") && !strings.Contains(text, "\n") {
+		if text := err.Error(); !usage.plain && !strings.Contains(text, "(hint: ") && !strings.Contains(text, "\n") {
 			err = Hint(err, e.Name+" -h")
 		}
 		e.Say("%v", err)
@@ -119,7 +125,26 @@ func Plain(err error) error {
 func (e *Env) Say(format string, args ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.status {
+		fmt.Fprint(e.Stderr, clearLine)
+		e.status = false
+	}
 	fmt.Fprintf(e.Stderr, "%s: %s\n", e.Name, fmt.Sprintf(format, args...))
+}
+
+const clearLine = "\r\x1b[K"
+
+// Status shows text, with the program's name before it, in the place of the status line before, on a terminal. A message takes its
+// place. The last one is left standing.
+func (e *Env) Status(text string, last bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	end := ""
+	if last {
+		end = "\n"
+	}
+	fmt.Fprintf(e.Stderr, "%s%s: %s%s", clearLine, e.Name, text, end)
+	e.status = !last
 }
 
 // common are the flags of every program.
@@ -174,9 +199,23 @@ func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
 	case errors.As(err, &path): // from writing the help
 		return path
 	case err != nil:
-		return &UsageError{err.Error()}
+		return usageError(err)
 	}
 	return nil
+}
+
+// dashed matches what kong says of a flag whose value begins with a -.
+var dashed = regexp.MustCompile(`^(--[\w-]+): expected .* value but got "(-.*)" \(.*\); perhaps try `)
+
+// usageError puts an error of kong's into our words.
+func usageError(err error) error {
+	switch m := dashed.FindStringSubmatch(err.Error()); {
+	case m != nil && strings.HasPrefix(m[2], "--"):
+		return &UsageError{Msg: fmt.Sprintf("%s: the value is missing before %s", m[1], m[2])}
+	case m != nil:
+		return &UsageError{Msg: fmt.Sprintf("%s: a value that begins with - is written %s=%s", m[1], m[1], m[2]), plain: true}
+	}
+	return &UsageError{Msg: err.Error()}
 }
 
 // Source makes ^C and SIGTERM stop the program: it ends its lanes and exits 0. A second one kills.
@@ -238,7 +277,7 @@ func IsTerminal(f *os.File) bool {
 // In returns standard input for a program that reads a stream or lines; usage shows what to put before it.
 func (e *Env) In(usage string) (*wire.Input, error) {
 	if IsTerminal(e.Stdin) {
-		return nil, Hint(&UsageError{"nothing is piped in"}, usage)
+		return nil, Hint(&UsageError{Msg: "nothing is piped in"}, usage)
 	}
 	return wire.NewInput(e.Stdin, e.StopFD()), nil
 }
@@ -246,10 +285,29 @@ func (e *Env) In(usage string) (*wire.Input, error) {
 // BinaryOut returns standard output for a stream, and refuses a terminal.
 func (e *Env) BinaryOut(usage string) (*wire.Writer, error) {
 	if IsTerminal(e.Stdout) {
-		return nil, Hint(&UsageError{"standard output is a terminal, and a stream is binary"}, usage)
+		return nil, Hint(&UsageError{Msg: "standard output is a terminal, and a stream is binary"}, usage)
 	}
 	wire.Enlarge(e.Stdout)
 	return wire.NewWriter(e.Stdout), nil
+}
+
+// Pipe sets up a stage that reads a stream and writes one: its signals, its ends, and that what it has goes on before it waits for more.
+// usage and outUsage show what to put before and behind it.
+func (e *Env) Pipe(usage, outUsage string) (*wire.Reader, *wire.Writer, error) {
+	e.Stage()
+	in, err := e.In(usage)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := e.BinaryOut(outUsage)
+	if err != nil {
+		return nil, nil, err
+	}
+	src := wire.NewReader(in)
+	src.OnWait = func() error {
+		return in.Await(func() (time.Duration, error) { return 0, out.Flush() })
+	}
+	return src, out, nil
 }
 
 // Copy is wire.Copy for a program that reads standard input: what is wrong with the input is said in the program's voice.
