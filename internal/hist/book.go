@@ -5,17 +5,12 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"sort"
 
 	"dt/internal/hit"
 )
 
-// Hits are booked in batches: gather brings the hits of closed orbits into the order of their orbits, bookHits counts what each
-// hit counts for by itself, and bookOrbits what an orbit counts for as a whole. Counters of single hits are kept in flat tables, by chamber
-// code, until the window ends.
-
-// batch is how many hits are booked at a time; more where one orbit has more.
-const batch = 4096
+// Counters of single hits are kept in flat tables, by chamber code and by FPGA, until the window ends; bookHits fills them. bookOrbits
+// counts what an orbit counts for as a whole.
 
 // codes is how many chamber codes there are.
 const codes = 256
@@ -31,181 +26,180 @@ type tally struct {
 
 const bxCells = hit.MaxBX/bxWidth + 1
 
-// gather moves hits of an epoch with orbits below limit to l.words and l.chambers, ascending, whole orbits only, and late ones to l.lates. It
-// reports whether it left some because the batch is full.
-func (l *Lane) gather(e *waiting, limit int64) (more bool) {
-	words, chambers := l.words[:0], l.chambers[:0]
-	l.lates = l.lates[:0]
-	last := int64(-1)
-	for {
-		// The queue whose head is the lowest, and the lowest of what comes after.
-		lowest, bound, at := int64(math.MaxInt64), int64(math.MaxInt64), -1
-		for m := e.full; m != 0; m &= m - 1 {
-			f := bits.TrailingZeros8(m)
-			if h := e.heads[f]; h < lowest {
-				lowest, bound, at = h, lowest, f
-			} else if h < bound {
-				bound = h
-			}
-		}
-		next := int64(math.MaxInt64) // of the strays
-		if len(e.strays) > 0 {
-			next = int64(e.strays[0].orbit)
-		}
-		if least := min(lowest, next); least >= limit {
-			break
-		} else if len(words)+len(l.lates) >= batch && least > last {
-			more = true
-			break
-		}
-		if next <= lowest {
-			s := e.strays.pop()
-			if last = next; s.late {
-				l.lates = append(l.lates, s)
-			} else {
-				words = append(words, s.word)
-				chambers = append(chambers, s.chamber)
-			}
-			continue
-		}
-		if len(words) >= batch {
-			bound = lowest // only the rest of this orbit
-		} else if other := e.full &^ (1 << at); other != 0 && other&(other-1) == 0 {
-			// The two FPGAs of the detector.
-			words, chambers = l.mergeTwo(e, at, bits.TrailingZeros8(other), min(limit, next), words, chambers)
-			last = int64(uint32(words[len(words)-1] >> hit.OrbitShift))
-			continue
-		}
-		bound = min(bound, next, limit-1)
-		q := &e.queues[at]
-		head := q.head
-		for {
-			i, end := q.first, q.headEnd()
-			from := i
-			for i < end && int64(uint32(head.words[i]>>hit.OrbitShift)) <= bound {
-				i++
-			}
-			if len(words) > 4*batch && len(words)+blockLen > cap(words) {
-				// An orbit with very many hits: room for all there may be, once.
-				words, chambers = slices.Grow(words, int(l.pending)-len(words)), slices.Grow(chambers, int(l.pending)-len(words))
-			}
-			words = append(words, head.words[from:i]...)
-			chambers = append(chambers, head.chambers[from:i]...)
-			if i < end {
-				q.first = i
-				e.heads[at] = int64(uint32(head.words[i] >> hit.OrbitShift))
-				break
-			}
-			if head == q.tail {
-				q.drop(&l.pool)
-				e.full &^= 1 << at
-				break
-			}
-			head = q.nextBlock(&l.pool)
-			if len(words) >= batch+blockLen {
-				bound = min(bound, int64(uint32(words[len(words)-1]>>hit.OrbitShift)))
-			}
-		}
-		last = int64(uint32(words[len(words)-1] >> hit.OrbitShift))
-	}
-	l.words, l.chambers = words, chambers
-	return more
-}
-
-// mergeTwo is the inner loop of gather for two queues: it moves hits with orbits below limit, one at least, until a block of a queue is empty or the
-// batch is full. Which queue is next is hard to predict, so there is no branch on it.
-func (l *Lane) mergeTwo(e *waiting, f, g int, limit int64, words []uint64, chambers []uint8) ([]uint64, []uint8) {
-	p, q := &e.queues[f], &e.queues[g]
-	a, b := p.head.words[p.first:p.headEnd()], q.head.words[q.first:q.headEnd()]
-	ca, cb := p.head.chambers[p.first:p.headEnd()], q.head.chambers[q.first:q.headEnd()]
-	n := len(words)
-	words = slices.Grow(words, batch+1)[:n+batch+1]
-	chambers = slices.Grow(chambers, batch+1)[:n+batch+1]
-	from, i, k := n, 0, 0
-	for i < len(a) && k < len(b) && n-from < batch {
-		w, w2 := a[i], b[k]
-		o, o2 := int64(uint32(w>>hit.OrbitShift)), int64(uint32(w2>>hit.OrbitShift))
-		second := (o2 - o) >> 63 // −1 when b is next, else 0
-		if o+(o2-o)&second >= limit {
-			break
-		}
-		words[n] = w ^ (w^w2)&uint64(second)
-		chambers[n] = ca[i] ^ (ca[i]^cb[k])&uint8(second)
-		n++
-		k -= int(second)
-		i += 1 + int(second)
-	}
-	e.advance(f, i, &l.pool)
-	e.advance(g, k, &l.pool)
-	return words[:n], chambers[:n]
-}
-
-// advance drops n hits, which are all in the first block, from queue f.
-func (e *waiting) advance(f, n int, p *pool) {
-	q := &e.queues[f]
-	q.first += n
-	switch {
-	case q.first < q.headEnd():
-	case q.head == q.tail:
-		q.drop(p)
-		e.full &^= 1 << f
-		return
-	default:
-		q.nextBlock(p)
-	}
-	e.heads[f] = int64(uint32(q.head.words[q.first] >> hit.OrbitShift))
-}
-
 // close books all orbits of an epoch below limit.
+//
+// Only an orbit with a scintillator hit needs the hits of all FPGAs together: a chamber belongs to one FPGA, so the active channels
+// of an orbit can be counted FPGA by FPGA. So hits are booked straight from the queues, up to the next orbit that needs more: one with a trigger or a
+// stray, or the end of the window, of Hist_2's bin, or of the second after the last hit.
 func (l *Lane) close(e *waiting, limit int64, early bool) {
-	for more := true; more; {
-		more = l.gather(e, limit)
-		l.book(e.epoch, l.words, l.chambers, l.lates, early)
-		if cap(l.words) > 16*batch {
-			l.words, l.chambers = nil, nil // it was an orbit like no other
-		}
-	}
-}
-
-// book books a batch, window by window.
-func (l *Lane) book(epoch uint32, words []uint64, chambers []uint8, lates []stray, early bool) {
-	for len(words)+len(lates) > 0 {
-		first := int64(math.MaxInt64)
-		if len(words) > 0 {
-			first = int64(uint32(words[0] >> hit.OrbitShift))
-		}
-		if len(lates) > 0 {
-			first = min(first, int64(lates[0].orbit))
+	for {
+		o := l.oldest(e)
+		if o >= limit {
+			return
 		}
 		l.early = l.early || early // also of a window that ends because of it
-		c := l.window(epoch, first)
-		n := len(words)
-		if l.set.Clock == Detector && n > 0 && int64(uint32(words[n-1]>>hit.OrbitShift)) >= l.end {
-			n = sort.Search(n, func(i int) bool { return int64(uint32(words[i]>>hit.OrbitShift)) >= l.end })
+		c := l.window(e.epoch, o)
+		l.early = l.early || early
+		trigger, stray := e.nextTrigger(o), int64(math.MaxInt64)
+		if len(e.strays) > 0 {
+			stray = int64(e.strays[0].orbit)
 		}
-		for len(lates) > 0 && (l.set.Clock != Detector || int64(lates[0].orbit) < l.end) {
-			l.bookLate(c, epoch, lates[0].word, lates[0].chamber)
-			lates = lates[1:]
-		}
-		l.pending -= int64(n)
-		l.ledger.Pending -= int64(n)
-		if n == 0 {
+		if o == trigger || o == stray || l.Hit != nil || early {
+			l.closeOrbit(c, e, o, early)
 			continue
 		}
-		if k := len(c.Spans); k == 0 || c.Spans[k-1].Epoch != epoch {
-			l.beginSpan(c, epoch, int64(uint32(words[0]>>hit.OrbitShift)))
+		span := l.occupy(c, e.epoch, o)
+		stop := min(limit, trigger, stray, l.binHi, o+LiveGap+1)
+		if l.set.Clock == Detector {
+			stop = min(stop, l.end)
 		}
-		if early {
-			l.foldHits(false)
+		last := o
+		for m := e.full; m != 0; m &= m - 1 {
+			if f := bits.TrailingZeros8(m); e.heads[f] < stop {
+				last = max(last, l.bookQueue(c, e, f, stop))
+			}
 		}
-		l.early = l.early || early
-		l.bookHits(words[:n], chambers[:n])
-		l.bookOrbits(c, epoch, words[:n], chambers[:n])
-		if early {
-			l.foldHits(true)
-		}
-		words, chambers = words[n:], chambers[n:]
+		span.Last = last
+		span.Live[len(span.Live)-1][1] = last
 	}
+}
+
+// bookQueue books the hits of one FPGA in orbits below stop, and returns the last of these orbits.
+func (l *Lane) bookQueue(c *Counts, e *waiting, f int, stop int64) (last int64) {
+	q := &e.queues[f]
+	n := int64(0)
+	for {
+		b, from, end := q.head, q.first, q.headEnd()
+		to := from
+		for to < end && int64(uint32(b.words[to]>>hit.OrbitShift)) < stop {
+			to++
+		}
+		whole := to
+		if to == end && b != q.tail {
+			// The last orbit may go on in the next block.
+			for o := uint32(b.words[to-1] >> hit.OrbitShift); whole > from && uint32(b.words[whole-1]>>hit.OrbitShift) == o; {
+				whole--
+			}
+		}
+		last = int64(uint32(b.words[to-1] >> hit.OrbitShift))
+		if whole > from {
+			l.bookHits(b.words[from:whole], b.chambers[from:whole])
+			l.bookOrbits(c, b.words[from:whole], b.chambers[from:whole])
+			n += int64(whole - from)
+		}
+		q.first = whole
+		if whole < to {
+			words, chambers := l.takeOrbit(e, f, last, l.words[:0], l.chambers[:0])
+			l.words, l.chambers = words, chambers
+			l.bookHits(words, chambers)
+			l.bookOrbits(c, words, chambers)
+			n += int64(len(words))
+		} else if whole == end {
+			q.drop(&l.pool)
+			e.full &^= 1 << f
+		}
+		if e.full>>f&1 != 0 {
+			e.heads[f] = int64(uint32(q.head.words[q.first] >> hit.OrbitShift))
+			if e.heads[f] < stop {
+				continue
+			}
+		}
+		l.booked(n)
+		return last
+	}
+}
+
+// takeOrbit moves the hits of orbit o, the next one, from queue f to the end of words and chambers.
+func (l *Lane) takeOrbit(e *waiting, f int, o int64, words []uint64, chambers []uint8) ([]uint64, []uint8) {
+	q := &e.queues[f]
+	for {
+		b, from, end := q.head, q.first, q.headEnd()
+		to := from
+		for to < end && int64(uint32(b.words[to]>>hit.OrbitShift)) == o {
+			to++
+		}
+		if n := len(words) + to - from; n > manyHits && n > cap(words) {
+			// Room for all there may be, once.
+			words, chambers = slices.Grow(words, int(l.pending)), slices.Grow(chambers, int(l.pending))
+		}
+		words = append(words, b.words[from:to]...)
+		chambers = append(chambers, b.chambers[from:to]...)
+		q.first = to
+		switch {
+		case to < end:
+			e.heads[f] = int64(uint32(b.words[to] >> hit.OrbitShift))
+			return words, chambers
+		case b == q.tail:
+			q.drop(&l.pool)
+			e.full &^= 1 << f
+			return words, chambers
+		}
+		q.nextBlock(&l.pool)
+	}
+}
+
+// manyHits is more than an orbit has, but for one where something is wrong.
+const manyHits = 65536
+
+// closeOrbit books orbit o, the oldest, with the hits of all FPGAs together, and the late hits that wait for it.
+func (l *Lane) closeOrbit(c *Counts, e *waiting, o int64, early bool) {
+	words, chambers := l.words[:0], l.chambers[:0]
+	for m := e.full; m != 0; m &= m - 1 {
+		if f := bits.TrailingZeros8(m); e.heads[f] == o {
+			words, chambers = l.takeOrbit(e, f, o, words, chambers)
+		}
+	}
+	for len(e.strays) > 0 && int64(e.strays[0].orbit) == o {
+		if s := e.strays.pop(); s.late {
+			l.bookLate(c, e.epoch, s.word, s.chamber)
+		} else {
+			words = append(words, s.word)
+			chambers = append(chambers, s.chamber)
+		}
+	}
+	l.words, l.chambers = words, chambers
+	if len(words) == 0 {
+		return
+	}
+	span := l.occupy(c, e.epoch, o)
+	span.Last = o
+	span.Live[len(span.Live)-1][1] = o
+	l.booked(int64(len(words)))
+	if early {
+		l.foldHits(false)
+	}
+	l.bookHits(words, chambers)
+	l.bookOrbit(c, words, chambers)
+	if early {
+		l.foldHits(true)
+	}
+	if l.Hit != nil {
+		l.tell(e.epoch, words, chambers)
+	}
+	if cap(words) > manyHits {
+		l.words, l.chambers = nil, nil
+	}
+}
+
+// booked counts hits that are pending no more.
+func (l *Lane) booked(n int64) {
+	l.pending -= n
+	l.ledger.Pending -= n
+}
+
+// occupy notes that orbit o has hits in time: in the span of its epoch, and in Hist_2's bin, which becomes the one that is being filled.
+func (l *Lane) occupy(c *Counts, epoch uint32, o int64) *Span {
+	if n := len(c.Spans); n == 0 || c.Spans[n-1].Epoch != epoch {
+		l.beginSpan(c, epoch, o)
+	}
+	span := &c.Spans[len(c.Spans)-1]
+	if o-span.Last > LiveGap {
+		span.Live = append(span.Live, [2]int64{o, o})
+	}
+	if o < l.binLo || o >= l.binHi {
+		l.turn(c, o)
+	}
+	return span
 }
 
 // bookHits counts hits of the window that is being filled.
@@ -275,46 +269,29 @@ func (l *Lane) foldHits(early bool) {
 	}
 }
 
-// bookOrbits counts the orbits of the window that is being filled.
-func (l *Lane) bookOrbits(c *Counts, epoch uint32, words []uint64, chambers []uint8) {
+// bookOrbits counts orbits without a scintillator hit, in the bin of Hist_2 that is being filled.
+func (l *Lane) bookOrbits(c *Counts, words []uint64, chambers []uint8) {
 	chambers = chambers[:len(words)]
-	span := &c.Spans[len(c.Spans)-1]
-	last := span.Last
-	stretch := &span.Live[len(span.Live)-1]
 	for i := 0; i < len(words); {
 		o := uint32(words[i] >> hit.OrbitShift)
-		if int64(o)-last > LiveGap {
-			stretch[1] = last
-			span.Live = append(span.Live, [2]int64{int64(o), 0})
-			stretch = &span.Live[len(span.Live)-1]
-		}
-		last = int64(o)
-		if last < l.binLo || last >= l.binHi {
-			l.turn(c, last)
-		}
-		code := chambers[i]
-		if (i+1 == len(words) || uint32(words[i+1]>>hit.OrbitShift) != o) && code != hit.Scintillator {
-			// Most orbits have one hit.
+		if i+1 == len(words) || uint32(words[i+1]>>hit.OrbitShift) != o {
+			// Most orbits have one hit of an FPGA.
+			code := chambers[i]
 			l.single[code]++
 			l.active[code]++
 			i++
-		} else {
-			end := i + 1
-			for end < len(words) && uint32(words[end]>>hit.OrbitShift) == o {
-				end++
-			}
-			l.bookOrbit(c, words[i:end], chambers[i:end])
-			i = end
+			continue
 		}
-		if l.Hit != nil {
-			l.tell(epoch, o, words[:i], chambers[:i])
+		end := i + 2
+		for end < len(words) && uint32(words[end]>>hit.OrbitShift) == o {
+			end++
 		}
+		l.bookOrbit(c, words[i:end], chambers[i:end])
+		i = end
 	}
-	span.Last = last
-	stretch[1] = last
 }
 
-// bookOrbit counts one orbit that is more than one hit in time.
+// bookOrbit counts one orbit, or what one FPGA has of it if it has no scintillator hit.
 func (l *Lane) bookOrbit(c *Counts, words []uint64, chambers []uint8) {
 	trigger := int64(math.MaxInt64)
 	touched := uint32(0)
@@ -385,8 +362,7 @@ func (l *Lane) drift(w uint64, chamber uint8, trigger int64) int64 {
 
 // bookLate books a late hit in the window of the newest orbit it came with.
 func (l *Lane) bookLate(c *Counts, epoch uint32, w uint64, chamber uint8) {
-	l.pending--
-	l.ledger.Pending--
+	l.booked(1)
 	switch chamber {
 	case hit.Scintillator:
 		l.ledger.Scintillator++
@@ -403,18 +379,16 @@ func (l *Lane) bookLate(c *Counts, epoch uint32, w uint64, chamber uint8) {
 	}
 }
 
-// tell hands the hits of the orbit that was booked, the last of words, to l.Hit, by time.
-func (l *Lane) tell(epoch, orbit uint32, words []uint64, chambers []uint8) {
-	first := len(words)
+// tell hands the hits of the orbit that was booked to l.Hit, by time.
+func (l *Lane) tell(epoch uint32, words []uint64, chambers []uint8) {
 	trigger := int64(math.MaxInt64)
-	for first > 0 && uint32(words[first-1]>>hit.OrbitShift) == orbit {
-		first--
-		if chambers[first] == hit.Scintillator {
-			trigger = min(trigger, hit.Ticks(words[first]))
+	for i, code := range chambers {
+		if code == hit.Scintillator {
+			trigger = min(trigger, hit.Ticks(words[i]))
 		}
 	}
 	order := make([]int, 0, 16)
-	for i := first; i < len(words); i++ {
+	for i := range words {
 		order = append(order, i)
 	}
 	slices.SortFunc(order, func(a, b int) int {

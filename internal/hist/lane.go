@@ -1,6 +1,7 @@
 package hist
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"math/bits"
@@ -69,7 +70,6 @@ type Lane struct {
 	tally    tally
 	words    []uint64 // of the orbits that are being booked
 	chambers []uint8
-	lates    []stray
 	masks    [hit.MaxChambers]uint64 // of the channels that are active in it
 }
 
@@ -84,6 +84,37 @@ type waiting struct {
 	heads   [fpgas]int64 // orbit at the head of each queue that is not empty
 	queues  [fpgas]queue
 	strays  strays
+
+	triggers [fpgas]triggers
+}
+
+// triggers are the orbits of pending scintillator hits of one FPGA, ascending.
+type triggers struct {
+	orbits []uint32
+	first  int // the next one
+}
+
+func (t *triggers) push(o uint32) {
+	if t.first > len(t.orbits)/2 {
+		t.orbits = t.orbits[:copy(t.orbits, t.orbits[t.first:])]
+		t.first = 0
+	}
+	t.orbits = append(t.orbits, o)
+}
+
+// nextTrigger returns the lowest orbit, o or above, with a scintillator hit in the queues, or MaxInt64.
+func (e *waiting) nextTrigger(o int64) int64 {
+	next := int64(math.MaxInt64)
+	for f := range e.triggers {
+		t := &e.triggers[f]
+		for t.first < len(t.orbits) && int64(t.orbits[t.first]) < o {
+			t.first++
+		}
+		if t.first < len(t.orbits) {
+			next = min(next, int64(t.orbits[t.first]))
+		}
+	}
+	return next
 }
 
 // NewLane returns a Lane of a run.
@@ -119,6 +150,9 @@ func (l *Lane) waiting(epoch uint32) *waiting {
 		w = new(waiting)
 	}
 	w.epoch, w.horizon, w.below, w.newest = epoch, 0, 0, -1
+	for f := range w.triggers {
+		w.triggers[f].orbits, w.triggers[f].first = w.triggers[f].orbits[:0], 0
+	}
 	l.epochs = slices.Insert(l.epochs, i, w)
 	return w
 }
@@ -181,8 +215,25 @@ func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
 		q.end, e.last[f] = at, last
 		e.newest = max(e.newest, last)
 	}
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(chambers[i:], hit.Scintillator)
+		if n < 0 {
+			break
+		}
+		i += n
+		e.trigger(words[i])
+	}
 	l.ledger.NotAHit += int64(aside)
 	l.wait(len(words) - aside)
+}
+
+// trigger notes that a scintillator hit has come. Where it is no news, because the hit is a stray or its orbit is known, nothing is lost.
+func (e *waiting) trigger(w uint64) {
+	o := uint32(w >> hit.OrbitShift)
+	t := &e.triggers[w>>hit.FPGAShift&hit.MaxFPGA]
+	if n := len(t.orbits); n == t.first || t.orbits[n-1] < o {
+		t.push(o)
+	}
 }
 
 // Late takes late hits, each with the newest orbit at its place.
