@@ -4,7 +4,7 @@
 # make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy (internal/e2e/bench)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
 # make lint       gofmt, vet, staticcheck, shellcheck, import rules
-# make install    PREFIX=/usr/local
+# make install    into PREFIX/bin (default: ~/.local)
 
 PROGRAMS  = dtcat dtfilter dtchamber dthist
 PREFIX   ?= $(HOME)/.local

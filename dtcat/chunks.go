@@ -218,10 +218,7 @@ func (k *chunk) decodeData() {
 	case formatJSON:
 		k.words, k.bad = hit.DecodeJSON(k.words, k.bad, k.data, false)
 	case formatRaw:
-		k.words = slices.Grow(k.words[:0], len(k.data)/8)[:len(k.data)/8]
-		for i := range k.words {
-			k.words[i] = binary.LittleEndian.Uint64(k.data[8*i:])
-		}
+		k.words = decodeRaw(k.words, k.data)
 	case formatLCPRaw:
 		k.decodeLCP()
 	}
@@ -237,4 +234,17 @@ func (k *chunk) decodeLCP() {
 		k.bad = append(k.bad, hit.Bad{Record: i / 8, Line: i / 8, Text: k.data[i : i+8], Class: "no v1 word",
 			Reason: fmt.Sprintf("%016x is no v1 word", binary.LittleEndian.Uint64(k.data[i:]))})
 	}
+}
+
+// decodeRaw decodes whole raw words, four at a time.
+func decodeRaw(words []uint64, data []byte) []uint64 {
+	words = slices.Grow(words[:0], len(data)/8)
+	for ; len(data) >= 32; data = data[32:] {
+		words = append(words, binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]),
+			binary.LittleEndian.Uint64(data[16:]), binary.LittleEndian.Uint64(data[24:]))
+	}
+	for ; len(data) >= 8; data = data[8:] {
+		words = append(words, binary.LittleEndian.Uint64(data))
+	}
+	return words
 }

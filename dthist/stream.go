@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -295,13 +296,22 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 	return p.pass(l, f)
 }
 
-// knows reports whether all chamber codes are of the map.
+// knows reports whether all chamber codes are of the map: 0 … n, or the scintillator's 255. It looks at eight at a time.
 func (p *program) knows(chambers []uint8) bool {
-	most := uint8(0)
-	for _, c := range chambers {
-		most = max(most, c+1) // the scintillator's 255 becomes 0
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	n := uint64(len(p.set.Map.Chambers))
+	odd := uint64(0)
+	for ; len(chambers) >= 8; chambers = chambers[8:] {
+		x := binary.LittleEndian.Uint64(chambers)
+		next := (x&^tops + ones) ^ x&tops         // each code plus 1, so that 255 becomes 0
+		odd |= next | (next&^tops + (126-n)*ones) // its top bit is set where that is above n + 1
 	}
-	return int(most) <= len(p.set.Map.Chambers)+1
+	for _, c := range chambers {
+		if uint64(c+1) > n+1 {
+			return false
+		}
+	}
+	return odd&tops == 0
 }
 
 // pass books what the horizon of a frame closes.
