@@ -26,9 +26,6 @@ type Axis struct {
 	n                int
 }
 
-// Bins returns the number of bins.
-func (a *Axis) Bins() int { return a.n }
-
 // A Hist counts on an axis.
 type Hist struct {
 	Counts              []int64
@@ -165,13 +162,7 @@ func (l *Ledger) Empty() bool {
 
 // SetAsideBy adds n records that a stage set aside for a reason, which count as read.
 func (l *Ledger) SetAsideBy(stage, reason string, n int64) {
-	if l.SetAside == nil {
-		l.SetAside = map[string]map[string]int64{}
-	}
-	if l.SetAside[stage] == nil {
-		l.SetAside[stage] = map[string]int64{}
-	}
-	l.SetAside[stage][reason] += n
+	l.Set(stage, reason, n)
 	l.Read += n
 }
 
