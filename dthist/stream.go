@@ -359,26 +359,9 @@ func (p *program) emit(w hist.Window, lane [2]int) error {
 	if p.cosmo != nil {
 		return p.writeCosmo()
 	}
-	return p.out.line(&hist.Line{
-		Window: hist.WindowInfo{Run: w.Run, Epoch: w.Epoch, Number: w.Number},
-		Counts: w.Counts, Complete: w.Complete, Lane: lane, Lanes: joinStretches(w.Lanes),
-	})
-}
-
-// joinStretches makes one stretch of those of a lane that follow each other.
-func joinStretches(list []hist.LaneSource) []hist.LaneSource {
-	slices.SortFunc(list, func(a, b hist.LaneSource) int {
-		return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.K, b.K), cmp.Compare(a.First, b.First))
-	})
-	var joined []hist.LaneSource
-	for _, s := range list {
-		if n := len(joined); n > 0 && joined[n-1].Run == s.Run && joined[n-1].K == s.K && joined[n-1].Next == s.First {
-			joined[n-1].Next, joined[n-1].Place = s.Next, s.Place
-			continue
-		}
-		joined = append(joined, s)
-	}
-	return joined
+	line := w.Line()
+	line.Lane = lane
+	return p.out.line(line)
 }
 
 // progress writes how far a lane has come, at most once a second, and at its end.
@@ -591,7 +574,7 @@ func (p *program) tick(at time.Time) error {
 	}
 	return p.out.line(&hist.Line{
 		Window: hist.WindowInfo{Number: hist.NoNumber, Start: start.UnixMicro(), End: at.UnixMicro()},
-		Counts: total, Complete: complete, Lanes: joinStretches(stretches),
+		Counts: total, Complete: complete, Lanes: hist.JoinStretches(stretches),
 	})
 }
 

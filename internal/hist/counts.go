@@ -2,7 +2,11 @@
 // hits in windows, and merges, writes and reads lines. All sums are integers. It does no input or output.
 package hist
 
-import "dt/internal/hit"
+import (
+	"slices"
+
+	"dt/internal/hit"
+)
 
 // Bounds of what a result holds.
 const (
@@ -64,6 +68,7 @@ type Settings struct {
 	Auto   int64 // width in orbits of Hist_2's bins with --hist2 auto, else 0
 	Map    *hit.Map
 	digest string
+	bare   bool  // of a bare line
 	fpgas  uint8 // bit f: FPGA f is in the lines; of settings that were read from a line, whose map is not known
 }
 
@@ -76,11 +81,13 @@ type Counts struct {
 	Spans    []Span // ascending by run and epoch
 	AutoLo   int64  // with Auto: the number of the first bin, orbit div Auto, of the last span
 	Ledger   Ledger
+	count    int64 // Total Count of bare lines, else 0
 }
 
 // Chamber is the counts of one chamber.
 type Chamber struct {
-	Count, Late         int64
+	Count               int64 // of bare lines, else 0: see Hits
+	Late                int64
 	Hist1, Hist3        Hist
 	Hist2               Hist // with Auto: the last span's, see auto
 	Hist4               Hist
@@ -118,11 +125,20 @@ type Ledger struct {
 	Missing, Doubled                                                    int64                       // outside the sum
 }
 
+// Bins returns how many bins an axis has.
+func (a *Axis) Bins() int { return a.n }
+
+// Edge returns the lower edge of bin i, from 0.
+func (a *Axis) Edge(i int) int64 { return a.Lo + int64(i)*a.Width }
+
 // NewCounts returns empty Counts.
 func NewCounts(set *Settings) *Counts {
 	c := &Counts{Set: set, Chambers: make([]Chamber, len(set.Map.Chambers))}
 	for i := range c.Chambers {
 		ch := &c.Chambers[i]
+		if set.bare {
+			continue
+		}
 		if set.Auto == 0 {
 			ch.Hist2.Counts = make([]int64, set.Hist2.n)
 		}
@@ -139,7 +155,7 @@ func NewCounts(set *Settings) *Counts {
 
 // Hits returns the hits of a chamber, in time and late.
 func (c *Chamber) Hits() int64 {
-	n := int64(0)
+	n := c.Count
 	for _, k := range c.Occupancy {
 		n += k
 	}
@@ -176,8 +192,11 @@ func (c *Counts) Relabel() {
 // SetMap sets the map.
 func (s *Settings) SetMap(m *hit.Map) { s.Map, s.digest = m, "" }
 
-// Total returns the hits of all chambers, in time and late.
+// Total returns the hits of all chambers, in time and late; of bare lines what they say.
 func (c *Counts) Total() int64 {
+	if c.Bare() {
+		return c.count
+	}
 	n := int64(0)
 	for i := range c.Chambers {
 		n += c.Chambers[i].Hits()
@@ -187,3 +206,49 @@ func (c *Counts) Total() int64 {
 
 // LiveSeconds returns the live detector time.
 func (c *Counts) LiveSeconds() float64 { return float64(c.live()) * hit.OrbitNum / hit.OrbitDen }
+
+// Bare reports whether only what bare lines have is known.
+func (c *Counts) Bare() bool { return c.Set.bare }
+
+// Hist2 returns a copy of Hist_2 of chamber i, from 0, and its axis in orbits, which with Auto is that of the last span. Of a bare
+// line that lacks it, Counts are nil.
+func (c *Counts) Hist2(i int) (Axis, Hist) {
+	a, h := c.axis2(), c.Chambers[i].Hist2
+	h.Counts = slices.Clone(h.Counts)
+	if c.Set.Auto > 0 {
+		h.grow(int64(a.n))
+	}
+	return a, h
+}
+
+// axis2 returns the axis of Hist_2.
+func (c *Counts) axis2() Axis {
+	if c.Set.Auto == 0 {
+		return c.Set.Hist2
+	}
+	a := Axis{Lo: c.AutoLo * c.Set.Auto, Width: c.Set.Auto, n: int(c.autoBins())}
+	a.Limit = a.Lo + int64(a.n)*a.Width
+	return a
+}
+
+// Clone returns a copy that shares nothing but the Settings.
+func (c *Counts) Clone() *Counts {
+	d := *c
+	d.Chambers = slices.Clone(c.Chambers)
+	for i := range d.Chambers {
+		ch := &d.Chambers[i]
+		for _, list := range []*[]int64{&ch.Hist1.Counts, &ch.Hist2.Counts, &ch.Hist3.Counts, &ch.Hist4.Counts} {
+			*list = slices.Clone(*list)
+		}
+		for layer := range ch.DriftLayer {
+			ch.DriftLayer[layer] = slices.Clone(ch.DriftLayer[layer])
+		}
+	}
+	d.Spans = slices.Clone(c.Spans)
+	for i := range d.Spans {
+		d.Spans[i].Live = slices.Clone(d.Spans[i].Live)
+	}
+	d.Ledger = Ledger{}
+	d.Ledger.Add(&c.Ledger)
+	return &d
+}

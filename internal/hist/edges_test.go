@@ -51,19 +51,19 @@ func TestHist1UpperEdge(t *testing.T) {
 	}
 	c := allOf(t, set, hit.NewHit(0, 2, 1, 0, 0), hit.NewHit(0, 3, 1, 0, 0), hit.NewHit(0, 62, 1, 0, 0), hit.NewHit(0, 63, 1, 0, 0),
 		hit.NewHit(0, 64, 1, 0, 0), hit.NewHit(0, 127, 1, 0, 0))
-	h := c.hist1(0)
+	h := c.Hist1(0)
 	only(t, "Hist_1", h.Counts, map[int]int64{0: 1, 11: 1})
 	if len(h.Counts) != 12 || h.Underflow != 1 || h.Overflow != 1 {
 		t.Errorf("%d bins, %d below, %d above", len(h.Counts), h.Underflow, h.Overflow)
 	}
 	// Chamber 2 has channels 64 to 127, which are all above.
-	if h := c.hist1(1); h.Overflow != 2 || total(h.Counts) != 0 {
+	if h := c.Hist1(1); h.Overflow != 2 || total(h.Counts) != 0 {
 		t.Errorf("chamber 2: %+v", h)
 	}
 	c = allOf(t, NewSettings(nil), hit.NewHit(0, 0, 1, 0, 0), hit.NewHit(0, 4, 1, 0, 0), hit.NewHit(0, 5, 1, 0, 0), hit.NewHit(1, 127, 1, 0, 0))
-	h = c.hist1(0)
+	h = c.Hist1(0)
 	only(t, "Hist_1", h.Counts, map[int]int64{0: 2, 1: 1})
-	h = c.hist1(3)
+	h = c.Hist1(3)
 	only(t, "Hist_1 of chamber 4", h.Counts, map[int]int64{25: 1})
 }
 
@@ -127,7 +127,7 @@ func TestTwoScintillatorHitsInOneOrbit(t *testing.T) {
 	if c.Trigger != (Trigger{2, 1}) || ch.Hits() != 2 || c.Ledger.Scintillator != 2 {
 		t.Errorf("%+v, %d hits, %+v", c.Trigger, ch.Hits(), c.Ledger)
 	}
-	h := c.hist3(2)
+	h := c.Hist3(2)
 	only(t, "Hist_3", h.Counts, map[int]int64{1: 1})
 }
 

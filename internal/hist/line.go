@@ -1,8 +1,6 @@
 package hist
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math/big"
@@ -25,6 +23,15 @@ type Line struct {
 	End      bool   // of a progress line: the lane has ended, exhausted
 	Node     string
 	Lanes    []LaneSource
+	Bare     bool    // only the keys of the first published pipeline are there, see ParseAny; then Complete is false, because nobody said so
+	Other    []Other // of ParseAny; not written
+}
+
+// An Other is a histogram under a key that is not known.
+type Other struct {
+	Path string    // such as "Chamber_2.Hist_9" or "My_Hist"
+	Bins []float64 // lower edges, ascending
+	Hist
 }
 
 // NoNumber is the Number of a line that is not of a detector window.
@@ -70,11 +77,13 @@ func (l *Line) Append(dst []byte) []byte {
 	c := l.Counts
 	dst = append(dst, `{"Index": `...)
 	dst = appendMicros(dst, l.Index)
-	hits := int64(0)
-	for i := range c.Chambers {
-		hits += c.Chambers[i].Hits()
+	dst = appendInt(dst, `, "Total Count": `, c.Total())
+	if c.Bare() {
+		for i := range c.Chambers {
+			dst = c.appendBare(dst, i)
+		}
+		return append(dst, '}')
 	}
-	dst = appendInt(dst, `, "Total Count": `, hits)
 	live := c.live()
 	for i := range c.Chambers {
 		dst = c.appendChamber(dst, i, live)
@@ -147,20 +156,15 @@ func (c *Counts) appendChamber(dst []byte, i int, live int64) []byte {
 	count := ch.Hits()
 	dst = appendInt(dst, `, "Chamber_`, int64(i+1))
 	dst = appendInt(dst, `": {"Count": `, count)
-	h := c.hist1(i)
+	h := c.Hist1(i)
 	dst = appendHist(dst, `, "Hist_1": `, &set.Hist1, 1, &h)
-	axis2, h2 := set.Hist2, ch.Hist2
-	if set.Auto > 0 {
-		axis2 = Axis{Lo: c.AutoLo * set.Auto, Width: set.Auto, n: int(c.autoBins())}
-		h2.Counts = slices.Clone(h2.Counts)
-		h2.grow(int64(axis2.n))
-	}
+	axis2, h2 := c.Hist2(i)
 	dst = appendHist(dst, `, "Hist_2": `, &axis2, 1, &h2)
 	if set.Auto > 0 {
 		dst = appendInt(dst[:len(dst)-1], `, "Auto": `, set.Auto)
 		dst = append(dst, '}')
 	}
-	h = c.hist3(i)
+	h = c.Hist3(i)
 	dst = appendHist(dst, `, "Hist_3": `, &set.Hist1, 1, &h)
 	dst = appendHist(dst, `, "Hist_4": `, &set.Hist4, hit.DriftPerNS, &ch.Hist4)
 	dst = appendInt(dst, `, "Late": `, ch.Late)
@@ -183,6 +187,25 @@ func (c *Counts) appendChamber(dst []byte, i int, live int64) []byte {
 		sep = ","
 	}
 	return append(dst, `]}`...)
+}
+
+// appendBare appends a chamber of a bare line.
+func (c *Counts) appendBare(dst []byte, i int) []byte {
+	ch, set := &c.Chambers[i], c.Set
+	dst = appendInt(dst, `, "Chamber_`, int64(i+1))
+	dst = appendInt(dst, `": {"Count": `, ch.Count)
+	for k, h := range []struct {
+		axis   *Axis
+		unit   int64
+		counts []int64
+	}{{&set.Hist1, 1, ch.Hist1.Counts}, {&set.Hist2, 1, ch.Hist2.Counts}, {&set.Hist1, 1, ch.Hist3.Counts}, {&set.Hist4, hit.DriftPerNS, ch.Hist4.Counts}} {
+		if h.counts != nil {
+			dst = appendInt(dst, `, "Hist_`, int64(k+1))
+			dst = appendBins(append(dst, `": `...), h.axis, h.unit)
+			dst = append(appendInts(dst, `, "Counts": `, h.counts), '}')
+		}
+	}
+	return append(dst, '}')
 }
 
 var bxAxis = Axis{Lo: 0, Limit: bxBins * bxWidth, Width: bxWidth, n: bxBins}
@@ -298,7 +321,15 @@ func appendLedger(dst []byte, l *Ledger) []byte {
 
 // appendHist appends a histogram on an axis in 1/unit.
 func appendHist(dst []byte, key string, a *Axis, unit int64, h *Hist) []byte {
-	dst = append(dst, key...)
+	dst = appendBins(append(dst, key...), a, unit)
+	dst = appendInts(dst, `, "Counts": `, h.Counts)
+	dst = appendInt(dst, `, "Underflow": `, h.Underflow)
+	dst = appendInt(dst, `, "Overflow": `, h.Overflow)
+	return append(dst, '}')
+}
+
+// appendBins appends the beginning of a histogram.
+func appendBins(dst []byte, a *Axis, unit int64) []byte {
 	dst = append(dst, `{"Bins": [`...)
 	for i := range int64(a.n) {
 		if i > 0 {
@@ -311,10 +342,7 @@ func appendHist(dst []byte, key string, a *Axis, unit int64, h *Hist) []byte {
 			dst = appendNS(dst, edge)
 		}
 	}
-	dst = appendInts(dst, `], "Counts": `, h.Counts)
-	dst = appendInt(dst, `, "Underflow": `, h.Underflow)
-	dst = appendInt(dst, `, "Overflow": `, h.Overflow)
-	return append(dst, '}')
+	return append(dst, ']')
 }
 
 // appendNS appends an edge of Hist_4, which is a decimal number of ns, so that it is a multiple of a tenth.
@@ -432,544 +460,4 @@ func bit(b bool) int64 {
 		return 1
 	}
 	return 0
-}
-
-// Bounds of a line that is read.
-const (
-	MaxLine  = 64 << 20 // bytes
-	maxCount = 1 << 53  // of anything that is counted: what every reader of JSON can hold
-	maxLanes = 65536    // of a run, as the stream format has it
-	maxIndex = 1 << 60  // µs
-)
-
-// The parts of a line, as JSON has them. Lists are slices, so that their lengths can be checked.
-type (
-	histJSON struct {
-		Bins                      []json.Number
-		Counts                    []int64
-		Underflow, Overflow, Auto int64
-	}
-	chamberJSON struct {
-		Count, Late         int64
-		Hist1               histJSON `json:"Hist_1"`
-		Hist2               histJSON `json:"Hist_2"`
-		Hist3               histJSON `json:"Hist_3"`
-		Hist4               histJSON `json:"Hist_4"`
-		Occupancy           []int64
-		Scintillator        []int64
-		Multiplicity        []int64
-		DriftLayer          [][]int64 `json:"Drift_Layer"`
-		TriggerMultiplicity []int64   `json:"Trigger_Multiplicity"`
-		Efficiency          [][]int64
-	}
-	fpgaJSON struct {
-		Last *int64
-		BX   histJSON
-		TDC  []int64
-	}
-	spanJSON struct {
-		Run         string
-		Epoch       uint32
-		First, Last int64
-		Live        [][]int64
-	}
-	windowJSON struct {
-		Clock               Clock
-		Seconds, Start, End json.Number
-		Spans               []spanJSON
-		Revision            int64
-		Run                 string
-		Epoch               uint32
-		Number              *int64
-	}
-	ledgerJSON struct {
-		Read, Hits, Late, Scintillator, Unassigned int64
-		NotAHit                                    int64 `json:"Not_A_Hit"`
-		Early, Pending                             int64
-		SetAside                                   map[string]map[string]int64 `json:"Set_Aside"`
-		Missing, Doubled                           int64
-	}
-	laneJSON struct {
-		Run         string
-		Lane        []int64
-		First, Next uint64
-		Name        *string
-		Offset      uint64
-		Number      uint64
-		Partition   *int64
-		Tag         string
-	}
-	sourceJSON struct {
-		Node  string
-		Lanes []laneJSON
-	}
-)
-
-// A lineReader reads the keys of a line and keeps the first error.
-type lineReader struct {
-	keys map[string]json.RawMessage
-	line *Line
-	set  *Settings
-	err  error
-}
-
-// ParseLine reads back what Append writes. Keys that it does not know are ignored.
-//
-// The Settings of the line know the edges and the digest; chambers and offsets are not known, and are not needed to add
-// lines and to write them again.
-func ParseLine(text []byte) (*Line, error) {
-	if len(text) > MaxLine {
-		return nil, fmt.Errorf("a line of %d bytes is longer than %d", len(text), MaxLine)
-	}
-	r := lineReader{set: &Settings{Map: new(hit.Map)}}
-	if err := json.Unmarshal(text, &r.keys); err != nil {
-		return nil, fmt.Errorf("not a result line: %w", err)
-	}
-	r.line = &Line{Counts: &Counts{Set: r.set}}
-	for f := range r.line.Counts.FPGA {
-		r.line.Counts.FPGA[f].Last = -1
-	}
-	if _, ok := r.keys["Progress"]; ok {
-		r.progress()
-	} else {
-		r.result()
-	}
-	if r.err != nil {
-		return nil, fmt.Errorf("not a result line: %w", r.err)
-	}
-	return r.line, nil
-}
-
-// fail keeps the first error.
-func (r *lineReader) fail(format string, args ...any) {
-	if r.err == nil {
-		r.err = fmt.Errorf(format, args...)
-	}
-}
-
-// get reads a key that must be there.
-func (r *lineReader) get(key string, to any) {
-	if r.err != nil {
-		return
-	}
-	raw, ok := r.keys[key]
-	if !ok {
-		r.fail("no %s", key)
-		return
-	}
-	if err := json.Unmarshal(raw, to); err != nil {
-		r.fail("%s: %w", key, err)
-	}
-}
-
-// within checks that a number is in range.
-func (r *lineReader) within(key string, v, low, high int64) {
-	if v < low || v > high {
-		r.fail("%s: %d is not within %d and %d", key, v, low, high)
-	}
-}
-
-// flag reads 0 or 1.
-func (r *lineReader) flag(key string) bool {
-	var v int64
-	r.get(key, &v)
-	r.within(key, v, 0, 1)
-	return v == 1
-}
-
-// lane reads k of N.
-func (r *lineReader) lane(key string, v []int64) (k, n int64) {
-	if len(v) != 2 || v[0] < 1 || v[0] > v[1] || v[1] > maxLanes {
-		r.fail("%s: %.40s is not [k, N]", key, fmt.Sprint(v))
-		return 1, 1
-	}
-	return v[0], v[1]
-}
-
-// counts checks a list of n counts, and returns their sum.
-func (r *lineReader) counts(key string, list []int64, n int) int64 {
-	if len(list) != n {
-		r.fail("%s: %d counts where there should be %d", key, len(list), n)
-	}
-	sum := int64(0)
-	for _, v := range list {
-		if v < 0 || v > maxCount || sum > maxCount {
-			r.fail("%s: a count of %d", key, v)
-			return 0
-		}
-		sum += v
-	}
-	return sum
-}
-
-func (r *lineReader) progress() {
-	l := r.line
-	r.flag("Progress")
-	l.Progress = true
-	r.get("Run", &l.Window.Run)
-	r.get("Epoch", &l.Window.Epoch)
-	r.get("Number", &l.Window.Number)
-	r.within("Number", l.Window.Number, 0, maxCount)
-	var lane []int64
-	r.get("Lane", &lane)
-	k, n := r.lane("Lane", lane)
-	l.Lane = [2]int{int(k), int(n)}
-	l.End = r.flag("End")
-	r.tail()
-}
-
-// tail reads what result and progress lines end with.
-func (r *lineReader) tail() {
-	l := r.line
-	l.Complete = r.flag("Complete")
-	r.get("Settings", &r.set.digest)
-	if len(r.set.digest) != 16 {
-		r.fail("Settings: %.40q is not 16 hex digits", r.set.digest)
-	}
-	for _, c := range []byte(r.set.digest) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			r.fail("Settings: %.40q is not 16 hex digits", r.set.digest)
-		}
-	}
-	r.ledger()
-	var source sourceJSON
-	r.get("Source", &source)
-	l.Node = source.Node
-	for i := range source.Lanes {
-		s := &source.Lanes[i]
-		k, n := r.lane("Source", s.Lane)
-		to := LaneSource{Run: s.Run, K: uint32(k), N: uint32(n), First: s.First, Next: s.Next}
-		if s.First > s.Next {
-			r.fail("Source: First %d is above Next %d", s.First, s.Next)
-		}
-		if s.Name != nil {
-			to.Place = &Place{Name: *s.Name, Offset: s.Offset, Number: s.Number, Partition: -1, Tag: s.Tag}
-			if s.Partition != nil {
-				r.within("Partition", *s.Partition, 0, maxCount)
-				to.Place.Partition = *s.Partition
-			}
-		}
-		l.Lanes = append(l.Lanes, to)
-	}
-}
-
-func (r *lineReader) ledger() {
-	var v ledgerJSON
-	r.get("Ledger", &v)
-	r.within("Pending", v.Pending, -maxCount, maxCount)
-	for _, n := range []int64{v.Read, v.Hits, v.Late, v.Scintillator, v.Unassigned, v.NotAHit, v.Early, v.Missing, v.Doubled} {
-		r.within("Ledger", n, 0, maxCount)
-	}
-	to := &r.line.Counts.Ledger
-	*to = Ledger{Read: v.Read, Hits: v.Hits, Late: v.Late, Scintillator: v.Scintillator, Unassigned: v.Unassigned,
-		NotAHit: v.NotAHit, Early: v.Early, Pending: v.Pending, Missing: v.Missing, Doubled: v.Doubled}
-	for stage, reasons := range v.SetAside {
-		for reason, n := range reasons {
-			r.within("Set_Aside", n, 0, maxCount)
-			to.Set(stage, reason, n)
-		}
-	}
-}
-
-func (r *lineReader) result() {
-	l, c := r.line, r.line.Counts
-	var index json.Number
-	r.get("Index", &index)
-	l.Index = r.decimal("Index", index, 6)
-	r.within("Index", l.Index, -maxIndex, maxIndex)
-	r.window()
-	hits := int64(0)
-	for i := 0; r.err == nil; i++ {
-		key := "Chamber_" + strconv.Itoa(i+1)
-		if _, ok := r.keys[key]; !ok && i > 0 {
-			break
-		}
-		if i == hit.MaxChambers {
-			r.fail("more than %d chambers", hit.MaxChambers)
-			break
-		}
-		var v chamberJSON
-		r.get(key, &v)
-		r.set.Map.Chambers = append(r.set.Map.Chambers, hit.Chamber{Chamber: i + 1})
-		c.Chambers = append(c.Chambers, Chamber{})
-		r.chamber(i, key, &v)
-		hits += v.Count
-	}
-	var count int64
-	r.get("Total Count", &count)
-	if r.err == nil && count != hits {
-		r.fail("Total Count: %d, but the chambers have %d", count, hits)
-	}
-	var trigger struct{ Hits, Orbits int64 }
-	r.get("Trigger", &trigger)
-	r.within("Trigger", trigger.Hits, 0, maxCount)
-	r.within("Trigger", trigger.Orbits, 0, trigger.Hits)
-	c.Trigger = Trigger(trigger)
-	for f := range c.FPGA {
-		key := "FPGA_" + strconv.Itoa(f)
-		if _, ok := r.keys[key]; !ok {
-			continue
-		}
-		var v fpgaJSON
-		r.get(key, &v)
-		r.set.fpgas |= 1 << f
-		to := &c.FPGA[f]
-		copy(to.BX[:], v.BX.Counts)
-		copy(to.TDC[:], v.TDC)
-		to.BXOverflow = v.BX.Overflow
-		bx := r.counts(key, v.BX.Counts, bxBins)
-		r.within(key, v.BX.Overflow, 0, maxCount)
-		if n := r.counts(key, v.TDC, tdcBins); n != bx+v.BX.Overflow {
-			r.fail("%s: %d hits in TDC, but %d in BX", key, n, bx+v.BX.Overflow)
-		}
-		if v.Last != nil {
-			r.within(key, *v.Last, 0, hit.MaxOrbit)
-			to.Last = *v.Last
-		}
-	}
-	if r.set.fpgas == 0 {
-		r.fail("no FPGA")
-	}
-	if _, ok := r.keys["Partial"]; ok && r.flag("Partial") {
-		var lane []int64
-		r.get("Lane", &lane)
-		k, n := r.lane("Lane", lane)
-		l.Lane = [2]int{int(k), int(n)}
-	}
-	r.tail()
-}
-
-func (r *lineReader) window() {
-	var v windowJSON
-	r.get("Window", &v)
-	if r.err != nil {
-		return
-	}
-	l, w := r.line, &r.line.Window
-	r.within("Revision", v.Revision, 0, maxCount)
-	*w = WindowInfo{Number: NoNumber, Revision: v.Revision}
-	r.set.Clock = v.Clock
-	switch v.Clock {
-	case Detector:
-		length := r.decimal("Seconds", v.Seconds, orbitDigits)
-		r.set.Length = length / hit.OrbitNum
-		if length%hit.OrbitNum != 0 {
-			r.fail("Seconds: %s is no whole number of orbits", v.Seconds)
-		}
-		r.within("Seconds", r.set.Length, 1, maxEdge)
-		if v.Number != nil && r.err == nil {
-			w.Run, w.Epoch, w.Number = v.Run, v.Epoch, *v.Number
-			r.within("Number", w.Number, 0, hit.MaxOrbit/r.set.Length)
-		}
-	case Wall:
-		r.set.Length = r.decimal("Seconds", v.Seconds, 9)
-		r.within("Seconds", r.set.Length, 1, maxWindow)
-		w.Start = r.decimal("Start", v.Start, 6)
-		w.End = r.decimal("End", v.End, 6)
-		r.within("Start", w.Start, -maxIndex, maxIndex)
-		r.within("End", w.End, -maxIndex, maxIndex)
-	case All:
-	default:
-		r.fail("Clock: %.40q", v.Clock)
-	}
-	for i := range v.Spans {
-		l.Counts.Spans = append(l.Counts.Spans, r.span(&v.Spans[i]))
-		if i > 0 && compareSpans(&l.Counts.Spans[i-1], &l.Counts.Spans[i]) >= 0 {
-			r.fail("Spans are not ascending")
-		}
-	}
-}
-
-func (r *lineReader) span(v *spanJSON) Span {
-	s := Span{Run: v.Run, Epoch: v.Epoch, First: v.First, Last: v.Last}
-	r.within("First", s.First, 0, s.Last)
-	r.within("Last", s.Last, 0, hit.MaxOrbit)
-	for i, live := range v.Live {
-		if len(live) != 2 || live[0] > live[1] || i > 0 && live[0]-s.Live[i-1][1] <= LiveGap {
-			r.fail("Live: %.40s", fmt.Sprint(live))
-			return s
-		}
-		s.Live = append(s.Live, [2]int64(live))
-	}
-	if n := len(s.Live); n == 0 || s.Live[0][0] != s.First || s.Live[n-1][1] != s.Last {
-		r.fail("Live is not from First to Last")
-	}
-	return s
-}
-
-// chamber reads chamber i+1. The first one says what the bins are.
-func (r *lineReader) chamber(i int, key string, v *chamberJSON) {
-	if r.err != nil {
-		return
-	}
-	c, set := r.line.Counts, r.set
-	ch := &c.Chambers[i]
-	if i == 0 {
-		set.Auto = v.Hist2.Auto
-		r.within("Auto", set.Auto, 0, maxAuto)
-		if set.Auto > 0 && len(c.Spans) > 0 {
-			c.AutoLo = c.Spans[len(c.Spans)-1].First / set.Auto
-		}
-	}
-	r.axis(key+".Hist_1", &set.Hist1, i == 0, v.Hist1.Bins, 1)
-	r.axis(key+".Hist_3", &set.Hist1, false, v.Hist3.Bins, 1)
-	r.axis(key+".Hist_4", &set.Hist4, i == 0, v.Hist4.Bins, hit.DriftPerNS)
-	axis2 := &set.Hist2
-	if set.Auto > 0 {
-		axis2 = &Axis{Lo: c.AutoLo * set.Auto, Width: set.Auto, n: int(c.autoBins())}
-	}
-	r.axis(key+".Hist_2", axis2, i == 0 && set.Auto == 0, v.Hist2.Bins, 1)
-	if v.Hist2.Auto != set.Auto {
-		r.fail("%s.Hist_2: another Auto than before", key)
-	}
-
-	n := r.counts(key+".Occupancy", v.Occupancy, hit.Channels)
-	if n != v.Count {
-		r.fail("%s: Count %d, but %d in Occupancy", key, v.Count, n)
-	}
-	r.within(key+".Late", v.Late, 0, v.Count)
-	ch.Late = v.Late
-	copy(ch.Occupancy[:], v.Occupancy)
-	var in3 int64
-	ch.Hist1, n = r.hist(key+".Hist_1", &v.Hist1, set.Hist1.n)
-	ch.Hist3, in3 = r.hist(key+".Hist_3", &v.Hist3, set.Hist1.n)
-	if n != v.Count {
-		r.fail("%s: Count %d, but %d in Hist_1", key, v.Count, n)
-	}
-	if n := r.counts(key+".Scintillator", v.Scintillator, hit.Channels); n != in3 {
-		r.fail("%s: %d in Scintillator, but %d in Hist_3", key, n, in3)
-	}
-	copy(ch.Scintillator[:], v.Scintillator)
-	ch.Hist2, _ = r.hist(key+".Hist_2", &v.Hist2, axis2.n)
-	if set.Auto > 0 {
-		k := len(ch.Hist2.Counts)
-		for k > 0 && ch.Hist2.Counts[k-1] == 0 {
-			k--
-		}
-		ch.Hist2.Counts = slices.Clone(ch.Hist2.Counts[:k:k])
-		if k == 0 {
-			ch.Hist2.Counts = nil
-		}
-	}
-	ch.Hist4, n = r.hist(key+".Hist_4", &v.Hist4, set.Hist4.n)
-	if n != in3 {
-		r.fail("%s: %d in Hist_4, but %d in Hist_3", key, n, in3)
-	}
-	r.counts(key+".Multiplicity", v.Multiplicity, activeBins)
-	copy(ch.Multiplicity[:], v.Multiplicity)
-	r.counts(key+".Trigger_Multiplicity", v.TriggerMultiplicity, TriggerBins)
-	copy(ch.TriggerMultiplicity[:], v.TriggerMultiplicity)
-	if len(v.DriftLayer) != hit.Layers || len(v.Efficiency) != hit.Layers {
-		r.fail("%s: not %d layers", key, hit.Layers)
-		return
-	}
-	for layer, counts := range v.DriftLayer {
-		r.counts(key+".Drift_Layer", counts, set.Hist4.n)
-		r.counts(key+".Efficiency", v.Efficiency[layer], 2)
-		ch.DriftLayer[layer] = counts
-		copy(ch.Efficiency[layer][:], v.Efficiency[layer])
-	}
-}
-
-// hist checks a histogram of n bins and returns the sum of all that is in it.
-func (r *lineReader) hist(key string, v *histJSON, n int) (Hist, int64) {
-	sum := r.counts(key, v.Counts, n)
-	r.within(key, v.Underflow, 0, maxCount)
-	r.within(key, v.Overflow, 0, maxCount)
-	return Hist{v.Counts, v.Underflow, v.Overflow}, sum + v.Underflow + v.Overflow
-}
-
-// axis checks lower edges, in 1/unit, against an axis, or, if it is new, makes it.
-func (r *lineReader) axis(key string, a *Axis, isNew bool, bins []json.Number, unit int64) {
-	if r.err != nil {
-		return
-	}
-	edges := make([]int64, len(bins))
-	for i, text := range bins {
-		if unit == 1 {
-			edges[i] = r.decimal(key, text, 0)
-		} else {
-			edges[i] = r.decimal(key, text, 1) * (unit / 10)
-		}
-		r.within(key, edges[i], -2*maxEdge, 2*maxEdge)
-	}
-	if isNew && r.err == nil {
-		if len(edges) == 0 || len(edges) > MaxBins {
-			r.fail("%s: %d bins", key, len(edges))
-			return
-		}
-		*a = Axis{Lo: edges[0], Width: unit, n: len(edges)}
-		if len(edges) > 1 {
-			a.Width = edges[1] - edges[0]
-		}
-		if a.Width <= 0 {
-			r.fail("%s: Bins are not ascending", key)
-		}
-		a.Limit = a.Lo + int64(a.n)*a.Width
-	}
-	if len(edges) != a.n {
-		r.fail("%s: %d Bins where there should be %d", key, len(edges), a.n)
-		return
-	}
-	for i, edge := range edges {
-		if edge != a.Lo+int64(i)*a.Width {
-			r.fail("%s: Bins are not those of the other chambers, or not evenly spaced", key)
-			return
-		}
-	}
-}
-
-var errDecimal = errors.New("is not a decimal number of this precision")
-
-// decimal reads a number as a multiple of 1/10^digits.
-func (r *lineReader) decimal(key string, text json.Number, digits int) int64 {
-	v, err := parseDecimal(string(text), digits)
-	if err != nil {
-		r.fail("%s: %.40q %w", key, string(text), err)
-	}
-	return v
-}
-
-// parseDecimal is the inverse of appendDecimal. Exponents are not read.
-func parseDecimal(s string, digits int) (int64, error) {
-	negative := s != "" && s[0] == '-'
-	if negative {
-		s = s[1:]
-	}
-	v, seen, point := int64(0), false, false
-	for _, c := range []byte(s) {
-		switch {
-		case c == '.' && !point && seen:
-			point, seen = true, false
-		case c < '0' || c > '9':
-			return 0, errDecimal
-		case point && digits == 0:
-			if c != '0' {
-				return 0, errDecimal
-			}
-			seen = true
-		default:
-			if v > (1<<62)/10-1 {
-				return 0, errDecimal
-			}
-			v = v*10 + int64(c-'0')
-			seen = true
-			if point {
-				digits--
-			}
-		}
-	}
-	if !seen {
-		return 0, errDecimal
-	}
-	for ; digits > 0; digits-- {
-		if v > (1<<62)/10-1 {
-			return 0, errDecimal
-		}
-		v *= 10
-	}
-	if negative {
-		v = -v
-	}
-	return v, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"dt/internal/hit"
 )
 
 // Add adds the counts of another window, lane or line, which it leaves as they are.
@@ -12,7 +14,7 @@ func (c *Counts) Add(o *Counts) error {
 	if a, b := c.Set.Digest(), o.Set.Digest(); a != b {
 		return fmt.Errorf("settings %s and %s do not add up", a, b)
 	}
-	if !c.fits(o) {
+	if !c.Set.fits(o.Set) {
 		return errors.New("settings have the same digest, but not the same bins")
 	}
 	// Negative: o has the newer last span, zero: it is the same.
@@ -20,12 +22,9 @@ func (c *Counts) Add(o *Counts) error {
 	lo := min(c.AutoLo, o.AutoLo)
 	for i := range c.Chambers {
 		a, b := &c.Chambers[i], &o.Chambers[i]
-		if a.Hist1.Counts != nil || b.Hist1.Counts != nil {
-			a.Hist1, a.Hist3 = c.hist1(i), c.hist3(i)
-			h1, h3 := o.hist1(i), o.hist3(i)
-			a.Hist1.sum(&h1)
-			a.Hist3.sum(&h3)
-		}
+		c.sumByChannel(o, i, &a.Hist1, &b.Hist1, &a.Occupancy, &b.Occupancy)
+		c.sumByChannel(o, i, &a.Hist3, &b.Hist3, &a.Scintillator, &b.Scintillator)
+		a.Count += b.Count
 		if c.Set.Auto == 0 {
 			a.Hist2.sum(&b.Hist2)
 		} else {
@@ -33,8 +32,6 @@ func (c *Counts) Add(o *Counts) error {
 		}
 		a.Hist4.sum(&b.Hist4)
 		a.Late += b.Late
-		sum(a.Occupancy[:], b.Occupancy[:])
-		sum(a.Scintillator[:], b.Scintillator[:])
 		sum(a.Multiplicity[:], b.Multiplicity[:])
 		sum(a.TriggerMultiplicity[:], b.TriggerMultiplicity[:])
 		for layer := range a.DriftLayer {
@@ -52,6 +49,9 @@ func (c *Counts) Add(o *Counts) error {
 		case newer == 0:
 			a.Last = max(a.Last, b.Last)
 		}
+		if m := o.Set.fpgas; m != 0 && m>>f&1 == 0 {
+			continue // not in the line that was read
+		}
 		sum(a.BX[:], b.BX[:])
 		a.BXOverflow += b.BXOverflow
 		sum(a.TDC[:], b.TDC[:])
@@ -64,14 +64,14 @@ func (c *Counts) Add(o *Counts) error {
 	}
 	c.Spans = unite(c.Spans, o.Spans)
 	c.Ledger.Add(&o.Ledger)
+	c.count += o.count
 	return nil
 }
 
-// fits reports whether the bins of two Counts are the same.
-func (c *Counts) fits(o *Counts) bool {
-	a, b := c.Set, o.Set
-	return len(c.Chambers) == len(o.Chambers) && a.Auto == b.Auto && a.Hist1.like(&b.Hist1) && a.Hist4.like(&b.Hist4) &&
-		(a.Auto > 0 || a.Hist2.like(&b.Hist2))
+// fits reports whether the bins are the same.
+func (s *Settings) fits(o *Settings) bool {
+	return len(s.Map.Chambers) == len(o.Map.Chambers) && s.Auto == o.Auto && s.Hist1.like(&o.Hist1) && s.Hist4.like(&o.Hist4) &&
+		(s.Auto > 0 || s.Hist2.like(&o.Hist2))
 }
 
 // like reports whether two axes have the same edges. The width of one bin is not known of a line that was read.
@@ -99,7 +99,13 @@ func sum(a, b []int64) {
 }
 
 func (h *Hist) sum(o *Hist) {
-	sum(h.Counts, o.Counts)
+	switch {
+	case o.Counts == nil: // of a bare line
+	case h.Counts == nil:
+		h.Counts = slices.Clone(o.Counts)
+	default:
+		sum(h.Counts, o.Counts)
+	}
 	h.Underflow += o.Underflow
 	h.Overflow += o.Overflow
 }
@@ -147,8 +153,15 @@ func total(counts []int64) int64 {
 	return t
 }
 
-// unite returns the spans of both, ascending. It shares nothing with them that changes.
+// unite returns the spans of both, ascending. It changes a, and shares nothing with b that changes.
 func unite(a, b []Span) []Span {
+	if n := len(a); n > 0 && len(b) == 1 && compareSpans(&a[n-1], &b[0]) == 0 {
+		// Windows of a run come one after the other.
+		s, o := &a[n-1], &b[0]
+		s.First, s.Last = min(s.First, o.First), max(s.Last, o.Last)
+		s.Live = uniteLive(s.Live, o.Live)
+		return a
+	}
 	var all []Span
 	for len(a) > 0 || len(b) > 0 {
 		order := -1
@@ -176,8 +189,15 @@ func unite(a, b []Span) []Span {
 }
 
 // uniteLive returns the live stretches of two sets of orbits together, from those of each. That is exact, because
-// both ends of a stretch are orbits with hits.
+// both ends of a stretch are orbits with hits. It changes a.
 func uniteLive(a, b [][2]int64) [][2]int64 {
+	if n := len(a); n > 0 && len(b) > 0 && b[0][0] > a[n-1][1] {
+		if b[0][0]-a[n-1][1] <= LiveGap {
+			a[n-1][1] = b[0][1]
+			b = b[1:]
+		}
+		return append(a, b...)
+	}
 	all := make([][2]int64, 0, len(a)+len(b))
 	for len(a) > 0 || len(b) > 0 {
 		var s [2]int64
@@ -236,31 +256,51 @@ func (l *Ledger) Balanced() bool {
 	return n == l.Read
 }
 
-// hist1 returns a copy of Hist_1 of chamber i+1: as it was read from a line, or from the occupancy.
-func (c *Counts) hist1(i int) Hist {
+// Hist1 returns a copy of Hist_1 of chamber i, from 0: as it was read from a line, or from the occupancy.
+func (c *Counts) Hist1(i int) Hist {
 	ch := &c.Chambers[i]
 	return c.byChannel(i, &ch.Hist1, &ch.Occupancy)
 }
 
-// hist3 is like hist1.
-func (c *Counts) hist3(i int) Hist {
+// Hist3 is like Hist1.
+func (c *Counts) Hist3(i int) Hist {
 	ch := &c.Chambers[i]
 	return c.byChannel(i, &ch.Hist3, &ch.Scintillator)
 }
 
-func (c *Counts) byChannel(i int, read *Hist, counts *[64]int64) Hist {
+func (c *Counts) byChannel(i int, read *Hist, counts *[hit.Channels]int64) Hist {
 	h := *read
-	if h.Counts != nil {
+	if h.Counts != nil || c.Bare() {
 		h.Counts = slices.Clone(h.Counts)
 		return h
 	}
 	h.Counts = make([]int64, c.Set.Hist1.n)
-	first := c.Set.Map.Chambers[i].FirstChannel
-	for k := range int64(len(counts)) {
-		channel := int64(first) + k
-		h.add(&c.Set.Hist1, channel, counts[channel%int64(len(counts))])
-	}
+	c.addByChannel(&h, i, counts)
 	return h
+}
+
+// addByChannel adds counts of channels of chamber i, from 0, to Hist_1 or Hist_3.
+func (c *Counts) addByChannel(h *Hist, i int, counts *[hit.Channels]int64) {
+	first := int64(c.Set.Map.Chambers[i].FirstChannel)
+	for channel := first; channel < first+hit.Channels; channel++ {
+		h.add(&c.Set.Hist1, channel, counts[channel%hit.Channels])
+	}
+}
+
+// sumByChannel adds Occupancy and Hist_1, or Scintillator and Hist_3, of chamber i of o to those of c. A histogram that has not been read
+// stays what the other counts say, unless it is added to one that has been.
+func (c *Counts) sumByChannel(o *Counts, i int, h, oh *Hist, counts, ocounts *[hit.Channels]int64) {
+	if h.Counts != nil || oh.Counts != nil {
+		if h.Counts == nil {
+			*h = c.byChannel(i, h, counts)
+		}
+		if oh.Counts == nil && !o.Bare() {
+			o.addByChannel(h, i, ocounts)
+		} else {
+			h.sum(oh)
+		}
+	}
+	sum(counts[:], ocounts[:])
 }
 
 // live returns the sum of the live stretches, in orbits.

@@ -117,7 +117,7 @@ func canonical(c *Counts) Counts {
 	d.Chambers = slices.Clone(c.Chambers)
 	for i := range d.Chambers {
 		ch := &d.Chambers[i]
-		ch.Hist1, ch.Hist3 = c.hist1(i), c.hist3(i)
+		ch.Hist1, ch.Hist3 = c.Hist1(i), c.Hist3(i)
 		if len(ch.Hist2.Counts) == 0 {
 			ch.Hist2.Counts = nil
 		}

@@ -13,6 +13,7 @@ type Merger struct {
 	lanes   []mergeLane // lane k at k−1
 	windows []Window    // not complete yet, ascending
 	rest    Rest
+	joinAt  int // how many stretches of rest are joined, so that a run without windows does not gather them for ever
 	given   key // windows below it were handed out because too many waited
 }
 
@@ -99,7 +100,13 @@ func (m *Merger) End(k int, complete bool) error {
 }
 
 // Rest takes what a lane's ledger has left behind its last window, before its End. It goes into the next window.
-func (m *Merger) Rest(rest Rest) { m.rest.Add(rest) }
+func (m *Merger) Rest(rest Rest) {
+	m.rest.Add(rest)
+	if len(m.rest.Lanes) > max(m.joinAt, 64) {
+		m.rest.Lanes = JoinStretches(m.rest.Lanes)
+		m.joinAt = 2 * len(m.rest.Lanes)
+	}
+}
 
 // Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
 func (m *Merger) Flush() (Rest, error) {

@@ -202,6 +202,9 @@ func digest(b []byte) string {
 
 // appendBins appends what the counts of a line depend on beside the window. Names and positions in the map are not among it.
 func (s *Settings) appendBins(b []byte) []byte {
+	if s.bare {
+		b = append(b, "bare\n"...)
+	}
 	axis := func(name string, a *Axis) {
 		b = fmt.Appendf(b, "%s %d %d %d\n", name, a.Lo, a.Limit, a.Width)
 	}
