@@ -1,15 +1,15 @@
 # make            build all programs into bin/
-# make demo       a simulated live run through the pipe, results on the terminal (DEMO=20: seconds)
+# make demo       a simulated run, live, on the page that it names (^C stops it)
 # make test       every test that this machine can run; says what it leaves out
 # make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy (internal/e2e/bench)
+# make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
 # make lint       gofmt, vet, staticcheck, shellcheck, import rules
 # make install    into PREFIX/bin (default: ~/.local)
 
-PROGRAMS  = dtcat dtfilter dtchamber dthist
+PROGRAMS  = dtcat dtfilter dtchamber dthist dtserve
 PREFIX   ?= $(HOME)/.local
 FUZZTIME ?= 30s
-DEMO     ?= 20
 VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   = -s -w -X dt/internal/tool.Version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -28,16 +28,21 @@ check:
 
 GOVERSION = $(shell sed -n 's/^go //p' go.mod)
 
+# More triggers than cosmics have, so that drift times are there within seconds; two dead wires and a hot one for the verdicts.
+DEMO = sim:?triggers=20&stale=0&dead=1:11+2:50&hot=4:20
+
 demo: all
-	@echo "A simulated run, live, for $(DEMO) s: bin/dtcat sim: | bin/dtfilter | bin/dtchamber | bin/dthist   (^C stops it)"
-	@echo
-	@bin/dtcat "sim:?triggers=100&stale=0&hits=$$(($(DEMO) * 3000))" --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --format text
+	@echo "A simulated run, live: bin/dtcat '$(DEMO)' --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve   (^C stops it)"
+	@bin/dtcat '$(DEMO)' --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve --title 'miniDT, simulated' --listen 127.0.0.1:5006+
 
 test: all
 	@.ci/test $(TESTFLAGS)
 
 bench: all
 	@internal/e2e/bench/bench
+
+screenshots: all
+	@go run ./internal/e2e/screenshots
 
 # The package and the name of every fuzz target.
 fuzz:
@@ -60,6 +65,6 @@ install: all
 	@echo "installed in $(PREFIX)/bin"
 
 clean:
-	@rm -rf bin .bench
+	@rm -rf bin .bench .screenshots
 
-.PHONY: all check demo test bench fuzz lint install clean
+.PHONY: all check demo test bench screenshots fuzz lint install clean

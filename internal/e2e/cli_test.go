@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var programs = []string{"dtcat", "dtfilter", "dtchamber", "dthist"}
+var programs = []string{"dtcat", "dtfilter", "dtchamber", "dthist", "dtserve"}
 
 // terminal returns the two ends of a pseudo-terminal; programs get the second one.
 func terminal(t testing.TB) (ours, theirs *os.File) {
@@ -61,6 +61,7 @@ func TestTerminal(t *testing.T) {
 		{"", false, stage{"dtchamber"}, "dtchamber: nothing is piped in (hint: dtcat FILE | dtchamber)\n"},
 		{"", false, stage{"dthist"}, "dthist: nothing is piped in (hint: dtcat FILE | dtfilter | dthist)\n"},
 		{"", false, stage{"dthist", "--merge"}, "dthist: nothing is piped in (hint: dtcat FILE | dtfilter | dthist --partial | dthist --merge)\n"},
+		{"", false, stage{"dtserve"}, "dtserve: nothing is piped in (hint: dtcat FILE | dtfilter | dthist | dtserve)\n"},
 		{stream, true, stage{"dtcat"}, "dtcat: standard output is a terminal, and a stream is binary (hint: dtcat FILE | dtfilter, or --to csv)\n"},
 		{stream, true, stage{"dtcat", "--to", "raw"}, "dtcat: standard output is a terminal, and --to raw is binary (hint: --to csv, or > FILE)\n"},
 		{stream, true, stage{"dtfilter"}, "dtfilter: standard output is a terminal, and a stream is binary (hint: dtcat FILE | dtfilter | dtchamber)\n"},
@@ -747,6 +748,15 @@ func TestUsageErrors(t *testing.T) {
 		{"dthist --hist4 0:1000:0", ""},
 		{"dthist --hist2 a:b:c", ""},
 		{"dthist --hist2 auto:0", ""},
+		{"dtserve x", "unexpected argument x (hint: dtserve -h)"},
+		{"dtserve --listen 0.0.0.0:0", "--listen 0.0.0.0:0: anyone who reaches this machine could look on there (hint: --token-file FILE, or --listen 127.0.0.1:5006 and ssh -L 5006:localhost:5006, or --insecure-open)"},
+		{"dtserve --listen a:b:c", "--listen a:b:c: there is no such address (hint: --listen 127.0.0.1:5006)"},
+		{"dtserve --cert a", "--cert and --key go together (hint: dtserve -h)"},
+		{"dtserve --memory 5", ""},
+		{"dtserve --history 0", "--history 0: 1 to 10000000 windows are possible (hint: dtserve -h)"},
+		{"dtserve --recent 5", ""},
+		{"dtserve --clients 0", ""},
+		{"dtserve --map moon", `--map: "moon" is neither a built-in map nor a file (hint: --map minidt, --map lcp, or a file as dtchamber --print-map shows it)`},
 	}
 	for _, test := range tests {
 		t.Run(test.cmd, func(t *testing.T) {
@@ -950,6 +960,9 @@ func runExample(t *testing.T, dir, example string) {
 		missing(t, "jq", "apt-get install jq")
 	}
 	endless := strings.Contains(example, "sim: ")
+	if strings.Contains(example, "| dtserve") {
+		example += " 2>&1" // what it writes is that line
+	}
 	cmd, b, says := shell(t, dir, pipefail+example)
 	first, err := b.ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

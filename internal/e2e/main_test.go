@@ -39,12 +39,13 @@ func testMain(m *testing.M) int {
 	if os.Getenv("DT_RACE") != "" {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "./dtcat", "./dtfilter", "./dtchamber", "./dthist")...)
+	build := exec.Command("go", append(args, "./dtcat", "./dtfilter", "./dtchamber", "./dthist", "./dtserve")...)
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
+	defer closeBrowser()
 	return m.Run()
 }
 

@@ -143,7 +143,7 @@ func shell(t testing.TB, dir, script string, args ...string) (*exec.Cmd, *bufio.
 	}
 	cmd := exec.Command(bash, append([]string{"-c", "trap : INT; " + script}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
+	cmd.Env = append(environ(), "PATH="+binaries+":"+os.Getenv("PATH"), "DT_SERVE_LISTEN=127.0.0.1:0") // several run at once
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	says := new(bytes.Buffer)
 	cmd.Stderr = says
