@@ -1,17 +1,20 @@
 // Starts the page: the connection gives states, the view says what is looked at, and one draw a window shows it.
 //
-//   index.html   the frame: status, tabs, switches, time
-//   live.js      the connection            data.js     views and trend rows        view.js   the URL
-//   say.js       the state in words        top.js      status and switches         timeline.js   the time cursor
-//   figures.js   the plots of a tab        tabs/*.js   what is on each tab         wire.js   the panel of one wire
-//   reference.js what plots are compared with          keys.js   keyboard and help
+//   what is known     live.js the connection · data.js views and trend rows · view.js what is looked at, in the URL ·
+//                     reference.js what plots are compared with · results.js result lines summed here · acknowledge.js
+//   what is shown     index.html the frame · top.js status and switches · timeline.js the time cursor · tabs/*.js · wire.js ·
+//                     referencedialog.js · command.js · menu.js · announce.js
+//   the plots         figures.js which, for which span · plots/*.js · expand.js, stats.js, export.js
+//   words             say.js the state in a sentence · format.js numbers · commands.js shell commands
+//   the rest          keys.js keyboard, buttons, help · dom.js nodes
 
 import { connect } from "./live.js";
 import { data } from "./data.js";
-import { view, on, start } from "./view.js";
-import { attr, el, text, show, fill } from "./dom.js";
+import { view, set, on, start } from "./view.js";
+import { attr, el, text, show } from "./dom.js";
 import { zooms } from "./plots/frame.js";
 import * as reference from "./reference.js";
+import * as acks from "./acknowledge.js";
 import * as dialog from "./referencedialog.js";
 import * as top from "./top.js";
 import * as timeline from "./timeline.js";
@@ -53,6 +56,7 @@ function plan() {
 
 function draw() {
   attr(document.documentElement, { "data-theme": view.theme || null });
+  data.problem = "";
   top.draw(link, tabs());
   timeline.draw();
   if (!data.newest) {
@@ -65,7 +69,7 @@ function draw() {
     main.append(section);
     built.set(tab.id, { section, ...tab.build(section) });
   }
-  show(main.querySelector(".waiting") ?? el("p"), false);
+  main.querySelector(".waiting")?.remove();
   for (const [id, b] of built) show(b.section, id === tab.id);
   built.get(tab.id).draw();
   wire.draw();
@@ -77,7 +81,6 @@ function waiting() {
   if (!main.querySelector(".waiting")) {
     main.append(el("div", { class: "waiting" }, el("p", { class: "waiting-title" }), el("pre", {}, "dtcat run.csv | dtfilter | dtchamber | dthist --window 2s --hist2 auto | dtserve")));
   }
-  show(main.querySelector(".waiting"), true);
   text(main.querySelector(".waiting-title"), link === "lost" ? "The server does not answer. Trying again …" : data.state ? "No result line has come yet. They come from dthist:" : "Connecting …");
   if (data.state) attr(main, { "data-ready": "1", "data-id": 0 });
 }
@@ -103,6 +106,7 @@ on(changed => {
   plan();
 });
 reference.onChange(plan);
+acks.onChange(plan);
 data.onChange = plan;
 setInterval(() => top.tick(link), 1000);
 
@@ -111,6 +115,7 @@ connect({
     const before = data.config;
     data.fresh(state);
     if (before) forget();
+    if (view.reset > state.Id) set({ reset: 0, span: view.span === "reset" ? "auto" : view.span }); // another server's window
     reference.find();
     plan();
     (window.requestIdleCallback ?? setTimeout)(() => data.rest());

@@ -7,7 +7,7 @@
 //   data.get("window" | "recent" | "run" | "reset") → expanded View or null
 //        The live spans are in the state; all others are asked for (/api/sum). Until an answer is there the one before
 //        stays, so nothing flickers; of several questions only the latest counts.
-//   data.problem                          why a view could not be had; ""
+//   data.problem                          why a view could not be had, since it was last set to ""
 //   data.trend                            {Columns, Rows}: a row a window, ascending by id, of the kept history
 //   data.shownTrend()                     the same, without what came after the view was paused
 //   data.rowAt(id) → {Id, Run, Epoch, Start, …} or null;   data.neighbour(id, steps) → id
@@ -19,6 +19,7 @@ import { expand } from "./expand.js";
 import { view } from "./view.js";
 
 const CACHE = 80;       // views
+const REPEAT = 5000;    // ms until what could not be had is asked for again
 const PATIENCE = 70;    // ms without another question before one is sent, while scrubbing
 
 export const data = {
@@ -57,7 +58,7 @@ export const data = {
     if (had) {
       shown.set(kind, had);
       stop(kind);
-      this.problem = had.problem ?? "";
+      this.problem ||= had.problem ?? "";
       return had.problem ? null : had;
     }
     ask(kind, url);
@@ -66,8 +67,6 @@ export const data = {
 
   // since resets that the server has no windows for any more start at its oldest.
   get resetFrom() { return Math.min(Math.max(view.reset + 1, this.state?.Oldest ?? 1), this.at); },
-
-  get loading() { return asked.size > 0; },
 
   rowAt(id) {
     const row = this.trend.Rows[find(id)];
@@ -81,7 +80,7 @@ export const data = {
   },
 
   shownTrend() {
-    return view.at ? { Columns: this.trend.Columns, Rows: this.trend.Rows.slice(0, find(view.held) + 1) } : this.trend;
+    return view.at ? { Columns: this.trend.Columns, Rows: this.trend.Rows.slice(0, find(view.held || this.newest) + 1) } : this.trend;
   },
 
   // recentTrend is the part of the trend that "recent" is the sum of.
@@ -159,6 +158,7 @@ function ask(kind, url) {
     }
     if (cache.size >= CACHE) cache.delete(cache.keys().next().value);
     cache.set(url, result);
+    if (result.problem) setTimeout(() => cache.delete(url), REPEAT);
     if (asked.get(kind) === a) asked.delete(kind);
     data.onChange();
   }, scrubbing ? PATIENCE : 0);

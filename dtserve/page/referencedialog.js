@@ -4,7 +4,7 @@
 
 import { data } from "./data.js";
 import { reference, take, takeServer, takeFile, clear, onChange } from "./reference.js";
-import { el, text, show, fill } from "./dom.js";
+import { el, text, show } from "./dom.js";
 import { int, plural, duration } from "./format.js";
 
 const dialog = document.getElementById("reference");

@@ -5,6 +5,9 @@
 // Lines with other Settings or bins than the last one's are left out and counted (Span.Left_Out). What only the server can
 // say (fitted boxes, verdicts on wires, sources) is not in it.
 
+const ORBIT = 89.1e-6;  // s
+const JOIN = 11223;     // orbits: live stretches that are no farther apart are one
+
 export function sumLines(text) {
   const lines = [];
   text.split("\n").forEach((line, i) => {
@@ -23,7 +26,12 @@ export function sumLines(text) {
   const last = lines[lines.length - 1];
   const same = lines.filter(l => l.Settings === last.Settings);
   const windows = same.map(l => l.Window).filter(Boolean);
-  const live = total(windows.map(w => w.Live ?? 0));
+  const live = liveOf(windows);
+  // Of bins that reach as far as the data, and of FPGAs' last orbits, those of the last run and epoch are taken.
+  const spanOf = l => l.Window?.Spans?.at(-1) ?? { Run: "", Epoch: 0 };
+  const later = (a, b) => (a.Run === b.Run ? a.Epoch > b.Epoch : a.Run > b.Run);
+  const end = same.map(spanOf).reduce((a, b) => (later(b, a) ? b : a));
+  const isLast = same.map(l => !later(end, spanOf(l)));
   const rate = n => (live > 0 ? { Rate: n / live } : {});
   const hits = total(same.map(l => l["Total Count"] ?? 0));
 
@@ -39,11 +47,12 @@ export function sumLines(text) {
   for (const key of ["Start", "End"]) if (!Number.isFinite(view.Span[key])) view.Span[key] = 0;
 
   for (let n = 1; last["Chamber_" + n]; n++) {
-    const all = same.map(l => l["Chamber_" + n]).filter(Boolean);
-    const newest = all[all.length - 1];
+    const all = same.map(l => l["Chamber_" + n]);
+    const newest = last["Chamber_" + n];
+    if (!all.every(Boolean)) throw new Error(`not every line has Chamber_${n}`);
     const c = { Count: total(all.map(x => x.Count)), Late: total(all.map(x => x.Late ?? 0)) };
     Object.assign(c, rate(c.Count));
-    for (const key of ["Hist_1", "Hist_2", "Hist_3", "Hist_4"]) if (newest[key]) c[key] = sumHists(all.map(x => x[key]), key, n);
+    for (const key of ["Hist_1", "Hist_2", "Hist_3", "Hist_4"]) if (newest[key]) c[key] = sumHists(all.map(x => x[key]), `${key} of chamber ${n}`, isLast);
     for (const key of ["Occupancy", "Scintillator", "Multiplicity", "Trigger_Multiplicity"]) if (newest[key]) c[key] = sumLists(all.map(x => x[key]));
     for (const key of ["Drift_Layer", "Efficiency"]) if (newest[key]) c[key] = newest[key].map((_, i) => sumLists(all.map(x => x[key][i])));
     view.Chambers.push(c);
@@ -54,10 +63,10 @@ export function sumLines(text) {
     Object.assign(view.Trigger, rate(view.Trigger.Orbits));
   }
   for (let f = 0; f < 8; f++) {
-    const all = same.map(l => l["FPGA_" + f]).filter(Boolean);
-    if (!all.length) continue;
-    const n = total(all.map(x => x.Hits));
-    view.FPGAs.push({ FPGA: f, Hits: n, ...rate(n), Last: Math.max(...all.map(x => x.Last ?? -1)), BX: sumHists(all.map(x => x.BX), "BX", f), TDC: sumLists(all.map(x => x.TDC)) });
+    const all = same.map(l => l["FPGA_" + f]);
+    if (!all.every(Boolean)) continue;
+    const n = total(all.map(x => x.Hits)), orbit = Math.max(...all.map((x, i) => (isLast[i] ? x.Last ?? -1 : -1)));
+    view.FPGAs.push({ FPGA: f, Hits: n, ...rate(n), ...(orbit >= 0 ? { Last: orbit } : {}), BX: sumHists(all.map(x => x.BX), `BX of FPGA ${f}`, isLast), TDC: sumLists(all.map(x => x.TDC)) });
   }
   return view;
 }
@@ -70,29 +79,52 @@ function sumLists(lists) {
   return out;
 }
 
-// sumHists adds histograms. Those with Auto have bins as far as their window reaches; all others must have the same.
-function sumHists(hists, key, n) {
-  const last = hists[hists.length - 1];
-  const flow = name => total(hists.map(h => h[name] ?? 0));
-  if (!last.Auto) {
-    if (hists.some(h => h.Counts.length !== last.Counts.length)) throw new Error(`lines with different bins of ${key}, number ${n}`);
-    return { ...axis(last), Counts: sumLists(hists.map(h => h.Counts)), Underflow: flow("Underflow"), Overflow: flow("Overflow") };
+// liveOf is the length of all live stretches, those of a run and epoch joined where they nearly touch.
+function liveOf(windows) {
+  const by = new Map();
+  for (const span of windows.flatMap(w => w.Spans ?? [])) {
+    const key = `${span.Epoch} ${span.Run}`;
+    by.set(key, [...(by.get(key) ?? []), ...span.Live]);
   }
-  const width = last.Auto, first = hists.flatMap(h => h.Bins[0] ?? []), end = hists.flatMap(h => h.Bins[h.Bins.length - 1] ?? []);
-  if (!first.length) return { Axis: [0, width, 1], Counts: [], Underflow: 0, Overflow: 0, Auto: width };
-  const lo = Math.min(...first), bins = (Math.max(...end) - lo) / width + 1;
-  const wide = bins > 400000; // other epochs are far away: only the last line's own bins
-  const from = wide ? last.Bins[0] : lo, count = wide ? last.Bins.length : bins;
-  const counts = new Array(count).fill(0);
-  let beyond = 0;
-  for (const h of hists) {
-    h.Bins.forEach((b, i) => {
-      const at = (b - from) / width;
-      if (at >= 0 && at < count) counts[at] += h.Counts[i];
-      else beyond += h.Counts[i];
-    });
+  if (!by.size) return total(windows.map(w => w.Live ?? 0));
+  let orbits = 0;
+  for (const stretches of by.values()) {
+    stretches.sort((a, b) => a[0] - b[0]);
+    let [from, to] = stretches[0] ?? [0, 0];
+    for (const [a, b] of stretches) {
+      if (a - to > JOIN) {
+        orbits += to - from;
+        from = a;
+      }
+      to = Math.max(to, b);
+    }
+    orbits += to - from;
   }
-  return { Axis: [from, width, count], Counts: counts, Underflow: flow("Underflow"), Overflow: flow("Overflow") + beyond, Auto: width };
+  return orbits * ORBIT;
+}
+
+// sumHists adds histograms, which must have the same bins; but bins with Auto are as far as their window reaches, at
+// multiples of one width.
+function sumHists(hists, name, isLast) {
+  const newest = hists[hists.length - 1];
+  const out = { Underflow: total(hists.map(h => h.Underflow ?? 0)), Overflow: total(hists.map(h => h.Overflow ?? 0)) };
+  if (!newest.Auto) {
+    if (hists.some(h => h.Bins.join() !== newest.Bins.join())) throw new Error(`lines with different bins: ${name}`);
+    return { ...axis(newest), Counts: sumLists(hists.map(h => h.Counts)), ...out };
+  }
+  const width = newest.Auto;
+  let from = Infinity, to = -Infinity;
+  hists.forEach((h, i) => {
+    if (!isLast[i] || !h.Bins.length) return;
+    from = Math.min(from, h.Bins[0]);
+    to = Math.max(to, h.Bins[h.Bins.length - 1]);
+  });
+  const counts = new Array(from <= to ? (to - from) / width + 1 : 0).fill(0);
+  hists.forEach((h, i) => h.Counts.forEach((n, k) => {
+    if (isLast[i]) counts[(h.Bins[k] - from) / width] += n;
+    else out.Overflow += n;
+  }));
+  return { Axis: [counts.length ? from : 0, width, counts.length], Counts: counts, ...out, Auto: width };
 }
 
 function axis(h) {

@@ -1,9 +1,10 @@
 // The state in words: is it OK? Pure: no DOM.
 //
 //   health(state, acked) → {level: "ok" | "watch" | "warning" | "alarm" | "unknown", text, chambers: [{level, text}], present, cleared}
-//        watch: something is out of bounds, but not for as long as an alarm needs;
+//        watch: out of bounds, but not for as long as an alarm needs, or acknowledged;
 //        what the server's alarms and checks come to; acked(alarm) → bool: the viewer has acknowledged it
 //   fpgas(state, view) → [{fpga, state: "ok" | "silent" | "behind" | "unknown", text, detail}]
+//   capital(text)
 //   ledgerOf(ledger) → {read, hits, late, scintillator, unassigned, early, pending, ancillary, rejected, balanced, …}
 
 import { int, plural, fixed, sig } from "./format.js";
@@ -19,18 +20,18 @@ export function health(state, acked = () => false) {
     const own = present.filter(a => a.Chamber === i + 1), its = checks.filter(c => c.Chamber === i + 1);
     if (own.length) {
       const open = own.filter(a => !acked(a));
-      return { level: level(open), text: groups(own, false).join(", ") + (open.length ? "" : " (acknowledged)") };
+      return open.length ? { level: level(open), text: groups(own, false).join(", ") } : { level: "watch", text: `acknowledged: ${groups(own, false).join(", ")}` };
     }
     const bad = its.filter(c => c.State === "bad");
     if (bad.length) return { level: "watch", text: `${bad.map(c => c.Name).join(", ")} out of bounds, no alarm yet` };
     if (!its.length) return { level: "unknown", text: "not judged" };
-    if (its.every(c => c.State === "unknown")) return { level: "unknown", text: "too few hits to judge yet" };
+    if (its.every(c => c.State === "unknown")) return { level: "unknown", text: state.Window?.Bare ? "no verdict" : "too few hits to judge yet" };
     return { level: "ok", text: "healthy" };
   });
   const told = { chambers, present, cleared };
   if (present.length) {
     const open = present.filter(a => !acked(a));
-    return { ...told, level: level(open), text: open.length ? sentence(open) : `${sentence(present)} (acknowledged)` };
+    return { ...told, ...(open.length ? { level: level(open), text: capital(sentence(open)) } : { level: "watch", text: `Acknowledged: ${sentence(present)}` }) };
   }
   if (chambers.every(c => c.level === "unknown")) return { ...told, level: "unknown", text: state.Window?.Bare ? "Only counts are known: no verdicts" : "Too few hits to judge yet" };
   const watched = chambers.flatMap((c, i) => (c.level === "watch" ? [i + 1] : []));
@@ -38,16 +39,16 @@ export function health(state, acked = () => false) {
   return { ...told, level: "ok", text: `${n === 1 ? "The chamber is" : `All ${NUMBERS[n] ?? n} chambers`} healthy` };
 }
 
+export const capital = string => string.charAt(0).toUpperCase() + string.slice(1);
 const grave = list => list.filter(a => a.Severity === "alarm");
-const level = list => (grave(list).length ? "alarm" : list.length ? "warning" : "ok");
+const level = list => (grave(list).length ? "alarm" : "warning");
 
 // sentence: "4 dead wires in chamber 1, 6 warnings". The worst comes first, and it is short enough for one line.
 function sentence(alarms) {
   const worst = grave(alarms), rest = alarms.length - worst.length;
   const parts = groups(worst.length ? worst : alarms, true);
   const more = worst.length && rest ? `, ${plural(rest, "warning")}` : "";
-  const text = parts.slice(0, 2).join(", ") + (parts.length > 2 ? ` and ${parts.length - 2} more` : "") + more;
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return parts.slice(0, 2).join(", ") + (parts.length > 2 ? ` and ${parts.length - 2} more` : "") + more;
 }
 
 // groups: "4 dead wires in chamber 1", alarms before warnings.

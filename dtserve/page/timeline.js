@@ -10,7 +10,7 @@ import { time, detector, int } from "./format.js";
 const cursor = document.getElementById("cursor");
 
 export function goTo(id) {
-  set(id ? { at: id, held: Math.max(id, view.at ? view.held : data.newest), run: data.rowAt(id)?.Run ?? "" } : { at: 0, held: 0, run: "" });
+  set(id ? { at: id, held: Math.max(id, view.held || data.newest), run: data.rowAt(id)?.Run ?? "" } : { at: 0, held: 0, run: "" });
 }
 
 export function build() {

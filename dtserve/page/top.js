@@ -1,7 +1,7 @@
 // The top of the page: state chip, verdict, facts, tabs and switches, notices.
 //
-//   build(), draw(link, tabs), tick(link)   tick: once a second, for the ages
-//   phaseNow(link) → "live" | "paused" | "stale" | "ended" | "disconnected" | "waiting"
+//   build(), draw(link, tabs), drawProblem()
+//   tick(link)   once a second, for the ages
 
 import { data } from "./data.js";
 import { view, set, hashFor } from "./view.js";
@@ -29,7 +29,7 @@ function serverNow() {
   return data.state.Now + (performance.now() - taken) / 1000;
 }
 
-export function phaseNow(link) {
+function phaseNow(link) {
   if (link === "lost" || link === "stopped") return "disconnected";
   if (!data.newest) return "waiting";
   if (view.at) return "paused";
@@ -132,7 +132,9 @@ function drawFacts() {
   const triggers = (view.at ? data.get("recent") : s.Recent)?.Trigger;
   text($("triggers"), triggers?.Rate !== undefined ? hz(triggers.Rate) : "–");
   attr($("triggers"), { title: triggers ? `${plural(triggers.Orbits, "trigger")} in the last ${duration(data.recentSeconds)}` : null });
-  fpgas(v, data.config.Thresholds).forEach((f, n) => {
+  const silent = !view.at && (lastLink !== "open" || dataPhase() !== "live");
+  fpgas(v, data.config.Thresholds).forEach((known, n) => {
+    const f = silent ? { state: "unknown", text: "no data", detail: `Last known: ${known.detail}` } : known;
     const node = $(`fpga-${n}`);
     attr(node, { "data-state": f.state, title: f.detail });
     setIcon(node.querySelector(".icon"), { ok: "ok", silent: "alarm", behind: "alarm", unknown: "unknown" }[f.state]);
@@ -141,7 +143,7 @@ function drawFacts() {
   const present = s.Alarms.filter(a => !a.Cleared), open = present.filter(a => !acknowledged(a));
   const count = $("alarms-count");
   text(count, present.length === 0 ? "none" : open.length === present.length ? int(present.length) : `${open.length} (+${present.length - open.length} ack.)`);
-  attr(count, { href: hashFor({ tab: "alarms" }), "data-state": open.length ? "bad" : "ok", "aria-label": `${plural(present.length, "alarm")}, ${open.length} not acknowledged` });
+  attr(count, { href: hashFor({ tab: "alarms" }), "data-state": open.length ? "bad" : "ok", "data-count": present.length, "aria-label": `${plural(present.length, "alarm")}, ${open.length} not acknowledged` });
 }
 
 function drawTabs(tabs) {
@@ -149,6 +151,11 @@ function drawTabs(tabs) {
     attr(a, { href: hashFor({ tab: tab.id }), "data-tab": tab.id, "aria-current": tab.id === view.tab ? "page" : null });
     text(a, tab.label);
   });
+  const nav = $("tabs"), current = nav.querySelector("[aria-current]");
+  if (current && nav.dataset.shown !== view.tab) {
+    nav.dataset.shown = view.tab;
+    nav.scrollLeft = current.offsetLeft - nav.offsetLeft - 40; // on a phone the tabs scroll
+  }
 }
 
 function drawSwitches() {

@@ -46,11 +46,9 @@ export function start() {
     const value = recall(REMEMBERED[key]);
     if (value !== null) view[key] = key === "theme" ? String(value) : Number(value) || 0;
   }
-  const fixed = { reset: view.reset, theme: view.theme, recent: view.recent };
-  Object.assign(view, fixed, parse(location.hash, fixed));
+  Object.assign(view, parse(location.hash, { ...view }));
   addEventListener("hashchange", () => {
-    const next = { ...DEFAULTS, reset: view.reset, theme: view.theme, recent: view.recent };
-    Object.assign(next, parse(location.hash, next));
+    const next = { ...DEFAULTS, theme: view.theme, ...parse(location.hash, view) };
     const changed = Object.keys(DEFAULTS).filter(key => !same(view[key], next[key]));
     Object.assign(view, next);
     for (const call of listeners) call(changed);
@@ -63,7 +61,7 @@ function hash(v) {
   if (v.tab !== DEFAULTS.tab) add("tab", v.tab);
   for (const key of ["span", "scale", "theme", "ref", "wire"]) if (v[key] !== DEFAULTS[key]) add(key, v[key]);
   for (const key of ["recent", "at", "reset"]) if (v[key]) add(key, v[key]);
-  if (v.at && v.held > v.at) add("held", v.held);
+  if (v.at && v.held) add("held", v.held);
   if (v.at && v.run) add("run", v.run);
   if (v.log) add("log", 1);
   const zooms = Object.entries(v.zoom).map(([key, [lo, hi]]) => `${encodeURIComponent(key)}~${round(lo)}~${round(hi)}`);
@@ -71,7 +69,7 @@ function hash(v) {
   return out.length ? "#" + out.join("&") : "";
 }
 
-function parse(string, fixed) {
+function parse(string, remembered) {
   const q = new URLSearchParams(string.replace(/^#/, ""));
   const whole = key => {
     const n = Number(q.get(key));
@@ -85,10 +83,10 @@ function parse(string, fixed) {
   if (/^[0-9a-f]{16}$/.test(q.get("ref") ?? "")) v.ref = q.get("ref");
   if (/^\d+:\d+$/.test(q.get("wire") ?? "")) v.wire = q.get("wire");
   v.at = whole("at");
-  v.held = Math.max(v.at, whole("held"));
+  v.held = whole("held");
   v.run = q.get("run") ?? "";
-  v.recent = whole("recent") || fixed.recent;
-  v.reset = whole("reset") || fixed.reset;
+  v.recent = whole("recent") || (string ? 0 : remembered.recent); // a link says all of what is seen
+  v.reset = whole("reset") || remembered.reset;
   v.log = q.get("log") === "1";
   v.zoom = {};
   for (const part of (q.get("zoom") ?? "").split(",")) {

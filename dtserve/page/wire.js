@@ -21,7 +21,7 @@ function build() {
   const verdict = el("p", { class: "verdict" }, icon("ok"), el("span"));
   const facts = el("tbody"), near = el("tbody"), extract = command("Its raw hits in this span");
   aside.append(el("div", { class: "dialog-head" }, title, close), verdict,
-    el("table", {}, el("caption", {}, "This wire"), el("thead", {}, el("tr", {}, ...["Span", "Hits", "Rate", "Of the chamber"].map(h => el("th", { scope: "col" }, h)))), facts),
+    el("table", {}, el("caption", {}, "This wire"), el("thead", {}, el("tr", {}, ...["Span", "Hits", "Rate", "Share"].map(h => el("th", { scope: "col" }, h)))), facts),
     el("table", { class: "near" }, el("caption"), el("thead", {}, el("tr", {}, ...["Wire", "TDC_CHANNEL", "Rate", "Compared"].map(h => el("th", { scope: "col" }, h)))), near), extract.node);
   parts = { title, verdict, facts, near, extract };
 }
@@ -43,7 +43,7 @@ export function draw() {
   const alarm = data.state.Alarms.find(a => !a.Cleared && a.Chamber === chamber && a.Channel === channel);
   attr(parts.verdict, { "data-level": level });
   setIcon(parts.verdict.querySelector(".icon"), level);
-  text(parts.verdict.querySelector("span"), `Layer ${Layer[k]}, wire ${Wire[k]}: ${word}${alarm ? `. ${alarm.Text}` : ""}`);
+  text(parts.verdict.querySelector("span"), `Layer ${Layer[k]}, wire ${Wire[k]}: ${alarm ? alarm.Text.replace(/^.*?: /, "") : word}`);
 
   const rows = ["window", "recent", "run", ...(view.reset ? ["reset"] : [])].map(span => {
     const v = data.get(span), c = v?.Chambers?.[chamber - 1];

@@ -3,9 +3,10 @@
 
 import { data } from "../data.js";
 import { hashFor } from "../view.js";
-import { acknowledged, acknowledge, onChange } from "../acknowledge.js";
+import { acknowledged, acknowledge } from "../acknowledge.js";
 import { el, fill, attr, text, show, icon, setIcon } from "../dom.js";
-import { dateTime, detector, duration, sig, plural, int } from "../format.js";
+import { capital } from "../say.js";
+import { dateTime, detector, duration, sig, int } from "../format.js";
 
 const STATES = { ok: ["ok", "ok"], bad: ["alarm", "bad"], unknown: ["unknown", "not judged yet"] };
 
@@ -38,11 +39,13 @@ export function build(section) {
   };
   const windowLink = (link, id) => {
     const kept = id >= data.state.Oldest;
-    attr(link, { href: kept ? hashFor({ tab: "glance", at: id }) : null, title: kept ? "Look at that window" : "no longer kept" });
+    attr(link, { href: kept ? hashFor({ tab: "glance", at: id, held: data.newest }) : null, title: kept ? "Look at that window" : "no longer kept" });
     text(link, int(id));
   };
 
-  const draw = () => {
+  return { draw };
+
+  function draw() {
     const { Alarms, Checks, False_Alarms } = data.state;
     const now = Alarms.filter(a => !a.Cleared).sort((a, b) => (b.Severity === "alarm") - (a.Severity === "alarm")), then = Alarms.filter(a => a.Cleared);
     const chance = False_Alarms >= 0.001 ? `${sig(False_Alarms, 2)} a day` : "fewer than 0.001 a day";
@@ -54,25 +57,25 @@ export function build(section) {
     show(past.node, then.length);
     fill(present.body, now, () => {
       const box = el("input", { type: "checkbox" });
-      const tr = el("tr", {}, severity(), el("td", { class: "words" }), el("td"), el("td"), el("td", {}, el("a")), el("td", {}, el("label", {}, box, " mine")));
+      const tr = el("tr", {}, severity(), el("td", { class: "words" }), el("td"), el("td"), el("td", {}, el("a")), el("td", {}, el("label", {}, box, " by me")));
       box.addEventListener("change", () => acknowledge(tr.alarm, box.checked));
       return tr;
     }, (tr, a) => {
       tr.alarm = a;
       attr(tr, { "data-key": a.Key, class: acknowledged(a) ? "seen" : null });
       drawSeverity(tr.children[0], a);
-      text(tr.children[1], a.Text);
+      text(tr.children[1], capital(a.Text));
       text(tr.children[2], dateTime(a.Raised));
       text(tr.children[3], detector(a.Raised_At));
       windowLink(tr.children[4].firstChild, a.Raised_Id);
       const box = tr.querySelector("input");
       box.checked = acknowledged(a);
-      attr(box, { "aria-label": `acknowledge: ${a.Text}` });
+      attr(box, { "aria-label": `by me, alarm: ${a.Text}` });
     });
     fill(past.body, then, () => el("tr", {}, severity(), el("td", { class: "words" }), el("td"), el("td"), el("td"), el("td", {}, el("a"))), (tr, a) => {
       attr(tr, { "data-key": a.Key });
       drawSeverity(tr.children[0], a);
-      text(tr.children[1], a.Text);
+      text(tr.children[1], capital(a.Text));
       text(tr.children[2], dateTime(a.Raised));
       text(tr.children[3], dateTime(a.Cleared));
       text(tr.children[4], duration(a.Cleared - a.Raised));
@@ -88,7 +91,5 @@ export function build(section) {
       text(tr.children[3], c.Rule);
     });
     text(thresholds, JSON.stringify(data.config.Thresholds ?? {}, null, 2));
-  };
-  onChange(() => { if (section.isConnected && !section.hidden) draw(); });
-  return { draw };
+  }
 }

@@ -7,7 +7,7 @@ import { view, hashFor } from "../view.js";
 import { acknowledged } from "../acknowledge.js";
 import { health, ledgerOf } from "../say.js";
 import { el, text, attr, icon, setIcon, fill } from "../dom.js";
-import { hz, int, pm, plural } from "../format.js";
+import { hz, int } from "../format.js";
 
 // label shows "Chamber 1 (ch0: FPGA 0, 0–63)" with its second half small.
 export function label(heading, string) {

@@ -42,15 +42,16 @@ export function build(section) {
       ["Windows", `${int(s.Windows)}, ids ${int(s.From)} to ${int(s.To)}${s.Left_Out ? `; ${int(s.Left_Out)} of other settings or runs left out` : ""}`],
       ["Orbits", s.First_Orbit !== undefined ? `${int(s.First_Orbit)} to ${int(s.Last_Orbit)}` : "–"],
       ["Detector time", s.End > s.Start ? `${detector(s.Start, 4)} to ${detector(s.End, 4)}` : "–"],
-      ["Live", `${fixed(s.Live, 3)} s of ${fixed(s.Seconds, 3)} s`], ["Arrived", arrived],
-      ["Complete", s.Complete ? "yes: every lane has passed its end" : "no: a gap, a cut or a stopped end is in it"],
-      ["Clock", s.Clock ?? "–"], ["Settings", v.Settings ?? "–"], ["Node", v.Source?.Node || "–"],
+      ["Live", v.Bare ? "–" : `${fixed(s.Live, 3)} s of ${fixed(s.Seconds, 3)} s`], ["Arrived", arrived],
+      ["Complete", v.Bare ? "not said" : s.Complete ? "yes: every lane has passed its end" : "no: a gap, a cut or a stopped end is in it"],
+      ["Clock", s.Clock || "–"], ["Settings", v.Settings ?? "–"], ["Node", v.Source?.Node || "–"],
     ];
     fill(facts, pairs, () => el("div", {}, el("dt"), el("dd")), (div, [name, value]) => {
       text(div.firstChild, name);
       text(div.lastChild, value);
     });
-    again.set(recompute(v));
+    show(again.node, !v.Bare);
+    if (!v.Bare) again.set(recompute(v));
     const list = v.Source?.Lanes ?? [];
     show(lanes.node, list.length);
     fill(lanes.body, list, () => el("tr"), (tr, l) => cells(tr, [l.Run, `${l.Lane[0]} of ${l.Lane[1]}`, `${int(l.First)} to ${int(l.Next)}`, l.Name ?? "not told yet", l.Offset === undefined ? "" : int(l.Offset), l.Partition ?? "", l.Tag ?? ""]));
