@@ -51,7 +51,7 @@ func (p *progress) show(rate float64, last bool) {
 	if p.in != nil && p.in.size > 0 && p.in.count != nil {
 		share = fmt.Sprintf(", %3.0f %% of this one", 100*float64(p.in.count.n.Load())/float64(p.in.size))
 	}
-	p.env.Status(fmt.Sprintf("%.3g words/s, %d words, file %d of %d%s, %d rejected", rate, p.records, min(p.finished+1, p.files), p.files, share, p.rejects), last)
+	p.env.Status(fmt.Sprintf("%.0f words/s, %d words, file %d of %d%s, %d rejected", rate, p.records, min(p.finished+1, p.files), p.files, share, p.rejects), last)
 }
 
 // done leaves the last line standing.
