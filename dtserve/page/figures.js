@@ -103,7 +103,6 @@ function drawView({ kind, options, title, frame: f, compared }) {
   const model = module.series(v, {
     ...options, quantity: kind, title, log: view.log, scale: kind === "wiremap" && view.scale === "counts" ? "rate" : view.scale, // the map is in Hz
     reference: ref, ratio: Boolean(ref) && kind !== "box", span: spanWords(kind),
-    state: kind === "box" && !view.at ? data.state.Checks.find(c => c.Name === "drift box width" && c.Chamber === options.chamber)?.State : undefined,
   });
   module.draw(f, model);
   text(compared, ref && !options.plain ? comparison(model) : "");

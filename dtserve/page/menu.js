@@ -41,10 +41,10 @@ function openList(button, items) {
     if (e.key !== "Tab") e.preventDefault();
     e.stopPropagation();
   });
-  document.body.append(list);
+  button.closest("header, main").append(list); // within a landmark
   const r = button.getBoundingClientRect(), w = list.offsetWidth, h = list.offsetHeight;
-  list.style.left = Math.max(8, Math.min(r.right - w, innerWidth - w - 8)) + scrollX + "px";
-  list.style.top = (r.bottom + 4 + h > innerHeight ? Math.max(8, r.top - 4 - h) : r.bottom + 4) + scrollY + "px";
+  list.style.left = Math.max(8, Math.min(r.right - w, innerWidth - w - 8)) + "px";
+  list.style.top = (r.bottom + 4 + h > innerHeight ? Math.max(8, r.top - 4 - h) : r.bottom + 4) + "px";
   button.setAttribute("aria-haspopup", "menu");
   button.setAttribute("aria-expanded", "true");
   open = { list, button };
@@ -54,6 +54,8 @@ function openList(button, items) {
 document.addEventListener("pointerdown", e => {
   if (open && !open.list.contains(e.target) && !open.button.contains(e.target)) closeMenu();
 });
+
+addEventListener("scroll", closeMenu, { passive: true });
 
 const fileName = () => `${data.config.Title}-${data.state.Run?.Name ?? "run"}-${view.tab}-${data.at}`;
 const heading = () => [`${data.config.Title} · run ${data.state.Run?.Name ?? ""}`, `window ${data.at} · ${dateTime(data.rowAt(data.at)?.Arrived)} · ${link()}`];

@@ -118,7 +118,7 @@ function drawVerdict(phase) {
   attr(node, { title: words, class: words.length > 27 ? "long" : null });
   const rate = s?.Window?.Rate;
   const sign = { live: "●", paused: "❚❚", stale: "▲", ended: "■", disconnected: "✕", waiting: "…" }[phase];
-  document.title = s && data.newest ? `${sign} ${phase === "live" || phase === "paused" ? (rate !== undefined ? hz(rate) : int(s.Window.Total) + " hits") : WORDS[phase]} — run ${s.Run?.Name ?? ""}` : `${sign} ${data.config?.Title ?? "dtserve"}`;
+  document.title = s && data.newest ? `${sign} ${phase === "live" || phase === "paused" ? (rate !== undefined ? hz(rate) : int(s.Window.Total) + " hits") : WORDS[phase]} — run ${s.Run?.Name ?? ""} — ${data.config?.Title ?? "dtserve"}` : `${sign} ${data.config?.Title ?? "dtserve"}`;
 }
 
 function drawFacts() {
@@ -147,7 +147,7 @@ function drawFacts() {
 }
 
 function drawTabs(tabs) {
-  fill($("tabs"), tabs, () => el("a"), (a, tab) => {
+  fill($("tabs"), tabs, () => el("a", { on: { click: choose } }), (a, tab) => {
     attr(a, { href: hashFor({ tab: tab.id }), "data-tab": tab.id, "aria-current": tab.id === view.tab ? "page" : null });
     text(a, tab.label);
   });
@@ -156,6 +156,13 @@ function drawTabs(tabs) {
     nav.dataset.shown = view.tab;
     nav.scrollLeft = current.offsetLeft - nav.offsetLeft - 40; // on a phone the tabs scroll
   }
+}
+
+// choose shows the tab of a link. Its address is of the last draw, and would undo what was changed since.
+function choose(e) {
+  if (e.button || e.ctrlKey || e.metaKey || e.shiftKey) return;
+  e.preventDefault();
+  location.hash = hashFor({ tab: e.currentTarget.dataset.tab });
 }
 
 function drawSwitches() {

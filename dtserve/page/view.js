@@ -91,9 +91,19 @@ function parse(string, remembered) {
   v.zoom = {};
   for (const part of (q.get("zoom") ?? "").split(",")) {
     const [key, lo, hi] = part.split("~");
-    if (key && Number(hi) > Number(lo)) v.zoom[decodeURIComponent(key)] = [Number(lo), Number(hi)];
+    const name = plain(key);
+    if (name && Number(hi) > Number(lo)) v.zoom[name] = [Number(lo), Number(hi)];
   }
   return v;
+}
+
+// plain undoes encodeURIComponent; "" for what it did not make.
+function plain(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
 }
 
 const round = v => Number(v.toPrecision(10));

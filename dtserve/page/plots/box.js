@@ -1,10 +1,10 @@
 // The drift-time box: Hist_4 with its fitted edges and width, beside the expected box.
 //
 //   series(view, o) → model. o: {chamber, scale, log, reference, span, title, hold, config,
-//     state: "ok" | "bad" | "unknown" (of the check of the width; a sign and a colour for the width's text),
 //     to: upper end of the axis in ns (default 1.6 × the expected width, rounded; what lies beyond counts as over)}
 //   model: as of steps.js, and box {ok, from, to, width, error, fromError, toError, height, background, why}, expected [0, ns],
-//     label ("381 ± 4 ns · expected 390")
+//     accepted {width: [ns, ns], from: [ns, ns], sigmas}, state "ok" | "bad" | "unknown" (of this box, not of the server's
+//     last span), label ("381 ± 4 ns · expected 390, accepted 330 … 415")
 //   draw(frame, model); table(model)
 
 import * as steps from "./steps.js";
@@ -17,16 +17,17 @@ export function series(view, o = {}) {
   const expected = (o.config ?? view.Config)?.Map?.Max_Drift ?? 390;
   model.id = `box:${n}`;
   model.expected = [0, expected];
-  model.state = o.state ?? "";
+  model.accepted = acceptance(o.config ?? view.Config, expected);
   model.box = null;
   if (b) {
     const half = b.Error / Math.SQRT2; // both edges alike, where their own errors are not told
     model.box = { ok: Boolean(b.OK), from: b.From, to: b.To, width: b.Width, error: b.Error, fromError: b.FromError ?? half, toError: b.ToError ?? half, height: b.Height, background: b.Background, entries: b.Entries, why: b.Why ?? "" };
   }
-  const word = model.state === "ok" ? "✓ " : model.state === "bad" ? "! " : "";
-  model.widthText = model.box?.ok ? `${word}${pm(b.Width, b.Error)} ns` : model.box?.why ? "no fit" : "";
-  model.expectedText = `expected ${fixed(expected)}`;
-  model.label = model.box?.ok ? `${pm(b.Width, b.Error)} ns · expected ${fixed(expected)}` : model.box?.why ? `no fit: ${model.box.why}` : "";
+  model.state = judge(model.box, model.accepted);
+  const sign = model.state === "ok" ? "✓ " : model.state === "bad" ? "! " : "";
+  const expectedText = `expected ${fixed(expected)}`, accepted = model.accepted ? `, accepted ${model.accepted.width.map(v => fixed(v)).join(" … ")}` : "";
+  model.label = model.box?.ok ? `${pm(b.Width, b.Error)} ns · ${expectedText}${accepted}` : model.box?.why ? `no fit: ${model.box.why}` : "";
+  model.strong = !model.label ? null : model.box.ok ? [`${sign}${pm(b.Width, b.Error)} ns`, expectedText + accepted, model.state, expectedText] : [`${sign}no fit`, model.box.why, model.state];
   if (!model.empty) {
     // the axis ends where there is nothing to see of a box; what lies beyond is counted as over
     const hi = Math.min(model.x.hi, o.to ?? Math.ceil(expected * 1.6 / 50) * 50);
@@ -37,14 +38,29 @@ export function series(view, o = {}) {
         s.counts.forEach((c, i) => { if (model.edges[i] >= hi) s.beyond += c; });
       }
     }
-    if (model.box?.ok) model.summary = model.summary.replace(/\.$/, `, box from ${sig(b.From, 3)} to ${sig(b.To, 3)} ns, width ${pm(b.Width, b.Error)} ns, expected ${fixed(expected)}.`);
+    if (model.box?.ok) model.summary = model.summary.replace(/\.$/, `, box from ${sig(b.From, 3)} to ${sig(b.To, 3)} ns, width ${pm(b.Width, b.Error)} ns, ${expectedText}${accepted}${model.state === "bad" ? ": out of bounds" : ""}.`);
     else if (model.box?.why) model.summary = model.summary.replace(/\.$/, `, ${model.label}.`);
   }
   return model;
 }
 
+// acceptance is what the server's thresholds accept; null where it judges by a reference, whose box the page does not have.
+function acceptance(config, expected) {
+  const t = config?.Thresholds?.drift_box;
+  if (!t || config.Reference) return null;
+  return { width: [expected - t.narrower_ns, expected + t.wider_ns], from: [-t.edge_ns, t.edge_ns], sigmas: t.sigmas, least: t.least };
+}
+
+// judge is the server's rule (THRESHOLDS.md), for this box.
+function judge(box, accepted) {
+  if (!box || !accepted || box.entries < accepted.least) return "unknown";
+  if (!box.ok) return "bad";
+  const within = (v, error, [lo, hi]) => v >= lo - accepted.sigmas * error && v <= hi + accepted.sigmas * error;
+  return within(box.width, box.error, accepted.width) && within(box.from, box.fromError, accepted.from) ? "ok" : "bad";
+}
+
 export function draw(f, model) {
-  steps.draw(f, model, { painter: draw, table, head: () => (f.height < 120 ? 0 : 11), label: model.label ? [model.widthText, model.box?.ok ? model.expectedText : model.box?.why ?? "", model.state] : null, after });
+  steps.draw(f, model, { painter: draw, table, head: () => (f.height < 120 ? 0 : 11), label: model.strong, after });
 }
 
 function after(f, model, a) {
@@ -89,6 +105,7 @@ export function table(model) {
       ? [["box", "from (ns)", n(b.from)], ["box", "to (ns)", n(b.to)], ["box", "width (ns)", n(b.width)], ["box", "± width (ns)", n(b.error)], ["box", "height", n(b.height)], ["box", "background", n(b.background)], ["box", "entries", b.entries]]
       : [["box", "no fit", b.why]];
     rows.push(["box", "expected (ns)", model.expected[1]]);
+    if (model.accepted) rows.push(["box", "accepted from (ns)", model.accepted.width[0]], ["box", "accepted to (ns)", model.accepted.width[1]], ["box", "state", model.state]);
     t.rows = [...rows.map(r => [...r, ...blank]), ...t.rows];
   }
   return t;

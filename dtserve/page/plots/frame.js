@@ -371,7 +371,7 @@ class Frame {
   // axes draws both axes, the grid, labels, under- and overflow, the legend and the text of an empty plot. spec:
   //   x: {lo, hi, label, kind, ticks: [{at, text}] (else made), format}, y: {lo, hi, log, label, kind, format}
   //   under, over: counts or undefined; legend: [{name, c, kind}]; panel: {lo, hi, ticks, label} the ratio panel below;
-  //   head: px kept free above; strong: [text, pale text, state] at the top left
+  //   head: px kept free above; strong: [text, pale text, state, a shorter pale text for where there is no room] at the top left
   // It returns {x0, x1, y0 (top), y1 (bottom), x(v), y(v), panel: {y0, y1, y(v)}}.
   axes(spec) {
     const { x, y } = spec;
@@ -475,10 +475,10 @@ class Frame {
     const strong = pool(this.group("axis", "strong"), "text", spec.strong ? 2 : 0);
     let free = 2;
     if (spec.strong) {
-      const [a, b, state] = spec.strong;
+      const [a, long, state, short = long] = spec.strong;
       text(set(strong[0], { x: 2, y: px + 1, class: "value " + (state || "") }), a);
       const gap = Math.ceil(this.measure(a, px + 2) * 1.06) + 10;
-      const pale = this.cut(b, x1 - gap);
+      const pale = gap + this.measure(long) + 16 + this.measure(y.label ?? "") < x1 ? long : this.cut(short, x1 - gap);
       text(set(strong[1], { x: gap, y: px + 1 }), pale);
       free = gap + this.measure(pale) + 16;
     }

@@ -348,8 +348,8 @@ function summary(model, hits) {
 
 // ---------------------------------------------------------------- drawing
 
-// draw; more: what a plot that is more than a histogram adds (box.js): {painter, table, head(frame): px kept free above, label: [strong,
-// pale, state] instead of the y label, after(f, model, axes)}.
+// draw; more: what a plot that is more than a histogram adds (box.js): {painter, table, head(frame): px kept free above, label: frame.axes()'s
+// strong, after(f, model, axes)}.
 export function draw(f, model, more = {}) {
   if (!f.begin(model, more.painter ?? draw, more.table ?? table)) return;
   const { edges, sets, y } = model;
