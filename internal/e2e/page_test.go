@@ -1259,6 +1259,24 @@ func (v *visitor) compared() map[string]struct {
 	return list
 }
 
+// The page's statistics are scipy's, over thousands of random pairs of histograms.
+func TestPageStatistics(t *testing.T) {
+	t.Parallel()
+	python := scipy(t)
+	if _, err := exec.LookPath("node"); err != nil {
+		missing(t, "node", "apt-get install nodejs")
+	}
+	out, err := exec.Command(python, "check/dtstatscheck.py").CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if _, err := fmt.Sscanf(string(out), "dtstatscheck: %d comparisons", &n); err != nil || n < 10_000 {
+		t.Errorf("%d comparisons were made (%v)", n, err)
+	}
+}
+
 // A reference: the present run, a file of the server's, a file that is dropped. The comparison is scipy's.
 func TestPageReference(t *testing.T) {
 	t.Parallel()

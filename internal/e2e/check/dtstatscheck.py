@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""stats_check: the page's statistics (dtserve/page/stats.js) against scipy.
+"""dtstatscheck: the page's statistics (dtserve/page/stats.js) against scipy.
 
-    stats_check.py [STATS.JS]
+    dtstatscheck.py [STATS.JS]
 
 Runs stats.js in Node on random pairs of histograms (empty bins, sparse, few and many entries, totals that differ) and compares
   chi2     with scipy.stats.chi2_contingency(correction=False) of the same merged table, and the merging with one made here
@@ -26,7 +26,7 @@ except ImportError:
     # the distribution's packages belong to its own Python, which may not be the first in PATH
     if os.path.realpath(sys.executable) != os.path.realpath("/usr/bin/python3") and os.path.exists("/usr/bin/python3"):
         os.execv("/usr/bin/python3", ["/usr/bin/python3", __file__, *sys.argv[1:]])
-    print("stats_check: scipy is missing (apt-get install python3-scipy)", file=sys.stderr)
+    print("dtstatscheck: scipy is missing (apt-get install python3-scipy)", file=sys.stderr)
     sys.exit(2)
 
 RELATIVE = 1e-9
@@ -96,7 +96,7 @@ def merged(a, b):
 def main():
     node = shutil.which("node")
     if not node:
-        print("stats_check: Node is missing", file=sys.stderr)
+        print("dtstatscheck: Node is missing", file=sys.stderr)
         return 2
     source = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[3] / "dtserve/page/stats.js").resolve()
     rng = random.Random(SEED)
@@ -174,7 +174,7 @@ def main():
     if tested < 1000:
         wrong += 1
         print(f"only {tested} pairs have two bins or more to compare", file=sys.stderr)
-    print(f"stats_check: {count} comparisons ({len(cases['pairs'])} pairs of histograms, {tested} with a χ²), {wrong} wrong, largest relative error {worst:.1e}")
+    print(f"dtstatscheck: {count} comparisons ({len(cases['pairs'])} pairs of histograms, {tested} with a χ²), {wrong} wrong, largest relative error {worst:.1e}")
     return 1 if wrong else 0
 
 
