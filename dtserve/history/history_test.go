@@ -686,6 +686,13 @@ func TestOthersAndSources(t *testing.T) {
 	if len(many) != MaxOther {
 		t.Error(len(many))
 	}
+	wide := make([]float64, 100_000)
+	for i := range 10 {
+		many = addOther(many, []hist.Other{other(fmt.Sprint("wide ", i), wide, make([]int64, len(wide))...)})
+	}
+	if len(many) != 5 || many[4].Path != "wide 9" {
+		t.Errorf("%d histograms of many bins, the last %s", len(many), many[len(many)-1].Path)
+	}
 	lane := func(k uint32, first, next uint64) hist.LaneSource {
 		return hist.LaneSource{Run: "r", K: k, N: 2, First: first, Next: next}
 	}
@@ -883,4 +890,13 @@ func BenchmarkRecent(b *testing.B) {
 
 func BenchmarkWhole(b *testing.B) {
 	benchmarkSum(b, func(*History) {}, func(h *History) { h.Whole() })
+}
+
+// clear forgets all.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byKey = nil
+	c.used.Init()
+	c.bytes = 0
 }

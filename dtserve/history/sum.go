@@ -28,8 +28,9 @@ type Sum struct {
 
 // Bounds of a sum.
 const (
-	MaxSources = 4096
-	MaxOther   = 256 // histograms under keys that are not known
+	MaxSources   = 4096
+	MaxOther     = 256       // histograms under keys that are not known; the oldest are left out
+	maxOtherBins = 512 << 10 // of all of them: 8 MiB, and a run has three sums
 )
 
 // A part is the counts of some windows. Parts that are shared are never changed.
@@ -43,9 +44,7 @@ type part struct {
 func partOf(l *hist.Line) *part {
 	p := &part{counts: l.Counts, other: l.Other}
 	p.sources = joinSources(nil, l.Lanes)
-	if len(p.other) > MaxOther {
-		p.other = p.other[:MaxOther]
-	}
+	p.other = boundOther(p.other)
 	return p
 }
 
@@ -98,7 +97,18 @@ func addOther(to, from []hist.Other) []hist.Other {
 		}
 		to = append(to, o)
 	}
-	return to[max(0, len(to)-MaxOther):]
+	return boundOther(to)
+}
+
+// boundOther returns the last histograms of a list, as many as the bounds allow.
+func boundOther(list []hist.Other) []hist.Other {
+	bins := 0
+	for i := len(list) - 1; i >= 0; i-- {
+		if bins += len(list[i].Bins); bins > maxOtherBins || len(list)-i > MaxOther {
+			return slices.Clone(list[i+1:])
+		}
+	}
+	return list
 }
 
 // newestOther returns what a Sum says of a list: for each path the histogram that was added to last.
@@ -266,15 +276,6 @@ func (c *cache) drop(k blockKey) {
 	if e := c.byKey[k]; e != nil {
 		c.remove(e)
 	}
-}
-
-// clear forgets all.
-func (c *cache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.byKey = nil
-	c.used.Init()
-	c.bytes = 0
 }
 
 func (c *cache) size() int64 {

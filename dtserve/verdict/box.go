@@ -185,12 +185,12 @@ func (f *boxFit) frame() {
 func (f *boxFit) run() {
 	f.mu = make([]float64, len(f.n))
 	f.dmu = make([][boxParams]float64, len(f.n))
-	l := f.eval(true)
+	l := f.eval()
 	damp := 1e-3
 	for step := range maxFits {
 		if step == 3 || step == 6 {
 			f.frame()
-			l = f.eval(true)
+			l = f.eval()
 		}
 		grad, fisher := f.score()
 		for i := range fisher {
@@ -220,14 +220,14 @@ func (f *boxFit) run() {
 			f.p[i] += move[i]
 		}
 		f.bound()
-		if next := f.eval(true); next >= l-1e-9 {
+		if next := f.eval(); next >= l-1e-9 {
 			l, damp = next, damp/10
 			if far < 1e-4 && step > 6 {
 				return
 			}
 		} else {
 			f.p = old
-			f.eval(true)
+			f.eval()
 			damp = max(10*damp, 1e-3)
 			if damp > 1e6 {
 				return
@@ -250,8 +250,8 @@ func (f *boxFit) bound() {
 	}
 }
 
-// eval works out the expected counts (and derivatives) and returns the ln of the likelihood with what is known beforehand.
-func (f *boxFit) eval(derive bool) float64 {
+// eval works out the expected counts and their derivatives, and returns the ln of the likelihood with what is known beforehand.
+func (f *boxFit) eval() float64 {
 	back, high := math.Exp(f.p[pBack]), math.Exp(f.p[pHigh])
 	l := 0.5 * f.p[pBack] // Jeffreys' prior: a background of 0 counts is not exactly 0
 	for i, sd := range f.sd {
@@ -280,9 +280,7 @@ func (f *boxFit) eval(derive bool) float64 {
 		if n > 0 {
 			l += n * math.Log(mu)
 		}
-		if derive {
-			f.dmu[i] = [boxParams]float64{back, t + tail*f.p[pTail], u * t, e1 * t, e2 * t, top * rx, -top * dx, top * rs, -top * ds, tail}
-		}
+		f.dmu[i] = [boxParams]float64{back, t + tail*f.p[pTail], u * t, e1 * t, e2 * t, top * rx, -top * dx, top * rs, -top * ds, tail}
 	}
 	return l
 }

@@ -98,6 +98,7 @@ func toys(t *testing.T, spec string, b toyBox, n, times int, seed uint64) (e ens
 // The boxes cover what chambers show: 300 … 450 ns, sharp to soft, without background and with a fifth, and the shape of
 // run591: a rise over 50 ns, a peak before the end.
 func TestFitBoxFindsTheBox(t *testing.T) {
+	t.Parallel()
 	for i, b := range []toyBox{
 		{from: 0, to: 390, smear: 3},
 		{from: 23, to: 403, smear: 3},
@@ -194,6 +195,7 @@ func TestFitBoxSaysWhyNot(t *testing.T) {
 
 // Whatever is in the bins, a fit ends, and what it says is finite.
 func TestFitBoxOfAnything(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(6, 6))
 	for range 3000 {
 		h := &hist.Hist{Counts: make([]int64, 1+r.IntN(130)), Underflow: r.Int64N(1000)}

@@ -1,6 +1,9 @@
 package verdict
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // ExpectedFalseAlarms returns how many alarms a day are raised by chance if all is well, at the present rates.
 //
@@ -8,7 +11,7 @@ import "math"
 // N · pᵏ alarms a day, k = t.Spans (for small p; a row that goes on raises no second one). It adds up, over
 //   - each wire: hot and low in two terms, of the Poisson tails of its count about what is expected, smeared by the error of
 //     the median itself (see falseWires): the null is that a wire is as its layer's median;
-//   - each board: e to the minus of the hits expected of it;
+//   - each board: e to the minus of the hits expected of it; each layer: likewise of one wire, of which half must have none;
 //   - each chamber's and FPGA's windows: the Poisson tails beyond the factor, at most rate.p each, and of 0 hits, with
 //     hits in clusters of as many as come in one orbit;
 //   - the FPGAs' step: that the last hit of a window lies as far before its end, e to the minus of the clusters expected;
@@ -23,7 +26,7 @@ func (j *Judge) ExpectedFalseAlarms() float64 {
 		for layer := range c.falses {
 			sum += j.falseWires(c, &c.falses[layer])
 		}
-		for _, b := range c.board {
+		for _, b := range slices.Concat(c.board, c.mute[:]) {
 			add(b)
 		}
 		add(c.width)

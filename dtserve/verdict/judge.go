@@ -17,7 +17,7 @@ type Window struct {
 	Run         string
 	Epoch       uint32
 	Arrived     int64   // unix, µs
-	Start, End  float64 // detector time, s
+	End         float64 // s, of its clock
 	Live        float64 // s
 	Revision    int64   // above 0, a window comes again: it has been judged
 	Bookkeeping bool    // the line without orbits: only its ledger is judged
@@ -34,7 +34,7 @@ type Alarm struct {
 	Text     string  // with the numbers of the last span that was judged
 	Raised   float64 // unix, s
 	RaisedID int64   `json:"Raised_Id"` // of the window
-	RaisedAt float64 `json:"Raised_At"` // detector time, s
+	RaisedAt float64 `json:"Raised_At"` // detector time, s: the end of the window
 	Cleared  float64 `json:",omitempty"`
 	Severity string  // alarm or warning
 }
@@ -65,6 +65,7 @@ type Report struct {
 
 const (
 	maxCleared = 200
+	maxPast    = 64 // runs whose late lines are known
 	longGap    = 60 // s: conditions may be others behind it
 	firstTDC   = 1  // values of TDC_MEAS that both layouts have: v1 counts from 0 to 29, v2 from 1 to 30
 	lastTDC    = 29
@@ -104,8 +105,11 @@ type Judge struct {
 	ref *hist.Counts
 
 	w        *Window // the present one
+	from, to float64 // detector time, s, of the orbits of its last epoch; of the windows before where it has none
+	end      float64 // detector time, s
 	begun    bool
 	run      string
+	past     []string // runs before it
 	epoch    uint32
 	alarms   []*Alarm // standing
 	cleared  []Alarm  // oldest first
@@ -128,6 +132,7 @@ type chamber struct {
 	boardSum  [hit.Channels]int64
 	boardLive float64
 	board     []*check
+	mute      [hit.Layers]*check // whether layers are silent
 
 	drift        hist.Hist
 	axis         hist.Axis
@@ -260,6 +265,9 @@ func (j *Judge) newChamber(i int) *chamber {
 		c.board = append(c.board, &check{name: "board", key: fmt.Sprintf("board:%d:%d", f, first), kind: "silent board",
 			severity: SeverityAlarm, chamber: i + 1, fpga: &f})
 	}
+	for layer := range c.mute {
+		c.mute[layer] = &check{name: "layer", key: fmt.Sprintf("layer:%d:%d", i+1, layer+1), kind: "silent layer", severity: SeverityAlarm, chamber: i + 1, fpga: &f}
+	}
 	add := func(name, key, kind string) *check {
 		return &check{name: name, key: key + ":" + strconv.Itoa(i+1), kind: kind, severity: SeverityAlarm, chamber: i + 1}
 	}
@@ -316,15 +324,27 @@ func (j *Judge) Add(w *Window, c *hist.Counts) {
 		j.addLedger(w.Live, &c.Ledger)
 		return
 	}
-	if j.begun && w.Run != j.run {
+	epoch := w.Epoch
+	switch {
+	case !j.begun:
+	case slices.Contains(j.past, w.Run):
+		return // a line that comes late
+	case w.Run != j.run:
 		for len(j.alarms) > 0 {
 			j.clear(j.alarms[0])
 		}
+		j.past = append(j.past[max(0, len(j.past)+1-maxPast):], j.run)
 		j.start()
-	} else if j.begun && w.Epoch != j.epoch {
+	case len(c.Spans) == 0:
+		epoch = j.epoch // a window of the wall clock without hits knows none
+	case epoch < j.epoch:
+		j.addLedger(w.Live, &c.Ledger)
+		return // late, too
+	case epoch > j.epoch:
 		j.anew()
 	}
-	j.begun, j.run, j.epoch = true, w.Run, w.Epoch
+	j.begun, j.run, j.epoch = true, w.Run, epoch
+	j.place(c)
 
 	j.addRates(c)
 	for i, ch := range j.chambers {
@@ -343,6 +363,20 @@ func (j *Judge) Add(w *Window, c *hist.Counts) {
 	j.addLedger(w.Live, &c.Ledger)
 }
 
+// place notes where in detector time the window is.
+func (j *Judge) place(c *hist.Counts) {
+	if n := len(c.Spans); n > 0 {
+		s := &c.Spans[n-1]
+		j.from, j.to = seconds(s.First), seconds(s.Last+1)
+	}
+	j.end = j.to
+	if c.Set.Clock == hist.Detector {
+		j.end = j.w.End
+	}
+}
+
+func seconds(orbits int64) float64 { return float64(orbits) * hit.OrbitNum / hit.OrbitDen }
+
 // anew begins all spans anew, as a new epoch does. Alarms stand on.
 func (j *Judge) anew() {
 	for _, c := range j.chambers {
@@ -354,7 +388,7 @@ func (j *Judge) anew() {
 		c.endBoards()
 		c.endBox()
 		c.rates = sliding{}
-		for _, b := range c.board {
+		for _, b := range slices.Concat(c.board, c.mute[:]) {
 			b.forget()
 		}
 		c.width.forget()
@@ -398,7 +432,7 @@ func (j *Judge) see(c *check, s state, format string, args ...any) {
 
 func (j *Judge) raise(c *check) {
 	c.alarm = &Alarm{Key: c.key, Kind: c.kind, Chamber: c.chamber, Channel: c.channel, FPGA: c.fpga, Severity: c.severity,
-		Raised: float64(j.w.Arrived) / 1e6, RaisedID: j.w.ID, RaisedAt: j.w.End}
+		Raised: float64(j.w.Arrived) / 1e6, RaisedID: j.w.ID, RaisedAt: j.end}
 	j.alarms = append(j.alarms, c.alarm)
 }
 
@@ -421,7 +455,8 @@ func (j *Judge) drop(c *check) {
 	c.forget()
 }
 
-// addBoards judges whether boards are silent, beside a board of the chamber that is not. Its spans are short: they end
+// addBoards judges whether boards are silent, beside a board of the chamber that is not, and whether layers are, beside
+// another layer: against a median of 0 their wires can't be judged. Its spans are short: they end
 // where the median wire of the liveliest board has t.Wire.Least hits, so that a board is found before its wires are.
 func (j *Judge) addBoards(c *chamber, n *hist.Chamber) {
 	for ch, k := range n.Occupancy {
@@ -457,18 +492,55 @@ func (j *Judge) addBoards(c *chamber, n *hist.Chamber) {
 			s = bad
 		}
 		check.p, check.perDay = math.Exp(-mid*float64(len(channels))), day/max(c.boardLive, 1e-3)
-		standing := check.alarm != nil
-		j.see(check, s, "FPGA %d, channels %d–%d (%s): %d wires silent: 0 hits where the median wire of another board has %s",
+		j.seeWires(c, channels, check, s, "FPGA %d, channels %d–%d (%s): %d wires silent: 0 hits where the median wire of another board has %s",
 			c.fpga, first, last, c.label, len(channels), short(mid))
-		if check.alarm != nil && !standing {
-			for _, ch := range channels {
-				if w := c.wires[ch].check; w != nil {
-					j.drop(w)
-				}
-			}
+	}
+	j.judgeLayers(c)
+	c.endBoards()
+}
+
+// judgeLayers judges whether half of a layer's wires or more are silent, but for those of silent boards.
+func (j *Judge) judgeLayers(c *chamber) {
+	var mid [hit.Layers]float64
+	var ok [hit.Layers]bool
+	for layer := range mid {
+		var of [hit.Channels]float64
+		of, ok[layer] = expect(&c.boardSum, nil, c.onBoards(layer))
+		mid[layer] = of[0]
+	}
+	most := slices.Max(mid[:])
+	for layer, check := range c.mute {
+		s := good
+		switch {
+		case !ok[layer] || most < j.t.Wire.Least:
+			s = unknown
+		case mid[layer] == 0:
+			s = bad
+		}
+		// That half of the wires have no hit is far less probable than that one has none.
+		check.p, check.perDay = math.Exp(-most), day/max(c.boardLive, 1e-3)
+		j.seeWires(c, c.channels[layer], check, s, "%s, layer %d: its median wire has 0 hits where that of another layer has %s",
+			c.label, layer+1, short(most))
+	}
+}
+
+// seeWires takes the verdict on wires that are judged together. Their own alarms end where it raises one.
+func (j *Judge) seeWires(c *chamber, channels []int, k *check, s state, format string, args ...any) {
+	standing := k.alarm != nil
+	j.see(k, s, format, args...)
+	if k.alarm == nil || standing {
+		return
+	}
+	for _, ch := range channels {
+		if w := c.wires[ch].check; w != nil {
+			j.drop(w)
 		}
 	}
-	c.endBoards()
+}
+
+// onBoards returns the channels of a layer that are not on a silent board.
+func (c *chamber) onBoards(layer int) []int {
+	return slices.DeleteFunc(slices.Clone(c.channels[layer]), c.boardOut)
 }
 
 func (c *chamber) endBoards() {
@@ -628,7 +700,7 @@ func (j *Judge) addBox(c *chamber, a *hist.Axis, h *hist.Hist) {
 		c.drift.Counts = make([]int64, len(h.Counts))
 		c.endBox()
 	}
-	if c.driftCount >= j.t.Box.Least && j.w.Start-c.driftEnd > longGap {
+	if c.driftCount >= j.t.Box.Least && j.from-c.driftEnd > longGap {
 		j.judgeBox(c)
 	}
 	for i, k := range h.Counts {
@@ -637,7 +709,7 @@ func (j *Judge) addBox(c *chamber, a *hist.Axis, h *hist.Hist) {
 	}
 	c.drift.Underflow += h.Underflow
 	c.driftLive += j.w.Live
-	c.driftEnd = j.w.End
+	c.driftEnd = j.to
 	if c.driftCount >= j.t.Box.Enough || c.driftLive >= j.t.RecentSeconds {
 		j.judgeBox(c)
 	}
@@ -697,6 +769,9 @@ func (c *chamber) endBox() {
 // addRates judges each window's count of a chamber and of an FPGA, by the median rate of the recent windows.
 func (j *Judge) addRates(c *hist.Counts) {
 	live := j.w.Live
+	if c.Set.Clock == hist.Wall && len(c.Spans) == 0 {
+		live = float64(c.Set.Length) / 1e9 // nothing came, where a detector window is not even written
+	}
 	if live <= 0 {
 		return
 	}
@@ -805,13 +880,12 @@ func (j *Judge) addSteps(c *hist.Counts) {
 	}
 	var lo, hi *fpga
 	p, known := 0., 0
-	seconds := float64(j.t.Step.Orbits) * hit.OrbitNum / hit.OrbitDen
 	for _, f := range j.fpgas {
 		n := int64(0)
 		for _, k := range c.FPGA[f.number].TDC {
 			n += k
 		}
-		within := float64(n) / j.w.Live * seconds / (size * float64(len(f.chambers)))
+		within := float64(n) / j.w.Live * seconds(j.t.Step.Orbits) / (size * float64(len(f.chambers)))
 		if last := c.FPGA[f.number].Last; last >= 0 && within >= j.t.Rate.Expected {
 			known++
 			p += math.Exp(-within)
@@ -835,7 +909,7 @@ func (j *Judge) addSteps(c *hist.Counts) {
 		s = bad
 	}
 	j.see(j.step, s, "FPGA %d is %d orbits (%.1f s) behind FPGA %d; at most %d are in step", lo.number, apart,
-		float64(apart)*hit.OrbitNum/hit.OrbitDen, hi.number, j.t.Step.Orbits)
+		seconds(apart), hi.number, j.t.Step.Orbits)
 }
 
 // addStructure judges whether a histogram of an FPGA is flat. Hits of one orbit may share a bin, so that a bin's variance
@@ -919,13 +993,7 @@ func (j *Judge) addLedger(live float64, l *hist.Ledger) {
 		g.hits, g.late, g.unassigned, g.live = 0, 0, 0, 0
 	}
 	j.fact(&g.missing, l.Missing, live, "%d words are missing: gaps in the lanes' numbers")
-	sum := l.Hits + l.Late + l.Scintillator + l.Unassigned + l.NotAHit + l.Early + l.Pending
-	for _, reasons := range l.SetAside {
-		for _, n := range reasons {
-			sum += n
-		}
-	}
-	j.fact(&g.balance, max(l.Read-sum, sum-l.Read), live, "the ledger is out of balance by %d words")
+	j.fact(&g.balance, l.Off(), live, "the ledger is out of balance by %d words")
 }
 
 func (j *Judge) fact(f *fact, n int64, live float64, format string) {
@@ -1000,12 +1068,15 @@ func (j *Judge) wiresCheck(c *chamber) Check {
 			n[v]++
 		}
 	}
-	boards := 0
-	for _, b := range c.board {
-		if b.alarm != nil {
-			boards++
+	standing := func(checks []*check) (n int) {
+		for _, k := range checks {
+			if k.alarm != nil {
+				n++
+			}
 		}
+		return n
 	}
+	boards, layers := standing(c.board), standing(c.mute[:])
 	for _, word := range []struct {
 		v    Wire
 		name string
@@ -1020,8 +1091,11 @@ func (j *Judge) wiresCheck(c *chamber) Check {
 	if boards > 0 {
 		k.Value += fmt.Sprintf(", boards silent: %d", boards)
 	}
+	if layers > 0 {
+		k.Value += fmt.Sprintf(", layers silent: %d", layers)
+	}
 	switch {
-	case alarm || boards+n[Dead]+n[Low]+n[Hot] > 0:
+	case alarm || boards+layers+n[Dead]+n[Low]+n[Hot] > 0:
 		k.State = "bad"
 	case n[OK] > 0:
 		k.State = "ok"

@@ -95,7 +95,9 @@ func (s *source) window() *hist.Counts {
 	c.Ledger = s.ledger
 	s.w.ID++
 	s.w.Arrived += int64(s.live * 1e6)
-	s.w.Start, s.w.End, s.w.Live = s.w.End, s.w.End+s.live, s.live
+	first := int64(s.w.End / 89.1e-6)
+	s.w.End, s.w.Live = s.w.End+s.live, s.live
+	c.Spans = []hist.Span{{Run: s.w.Run, Epoch: s.w.Epoch, First: first, Last: int64(s.w.End / 89.1e-6)}}
 	w := s.w
 	s.j.Add(&w, c)
 	s.count++
@@ -282,6 +284,62 @@ func TestSilentBoardIsOneAlarm(t *testing.T) {
 	}
 }
 
+// Only the wall clock has windows without any hit: they are silence, in its time.
+func TestSilentWallClock(t *testing.T) {
+	s := newSource(Default(), 32)
+	s.windows(20)
+	c := counts()
+	set := *c.Set
+	set.Clock, set.Length = hist.Wall, 2e9
+	c.Set = &set
+	for want := range 2 {
+		if n := len(s.keys()); n != 0 {
+			t.Errorf("%d alarms after %d silent windows", n, want)
+		}
+		s.w.ID++
+		w := s.w
+		w.Epoch, w.Live, w.End = 0, 0, 1.7e9
+		s.j.Add(&w, c)
+	}
+	s.only(t, "fpga:0", "fpga:1")
+	if a := s.find("fpga:1"); a != nil && a.RaisedAt > s.w.End+s.live {
+		t.Errorf("raised at %g s of detector time", a.RaisedAt)
+	}
+	s.windows(2)
+	s.only(t)
+}
+
+// With more than half of a layer off there is no median to judge its wires by.
+func TestSilentLayer(t *testing.T) {
+	s := newSource(Default(), 31)
+	s.windows(60)
+	layer := newLayers(hit.DefaultMap(), 2).channels[1]
+	s.factor[2][layer[3]] = 0
+	s.until(t, "wire:3:13", true, 60)
+	for _, ch := range layer[4:] {
+		s.factor[2][ch] = 0
+	}
+	if took := s.until(t, "layer:3:2", true, 60); took > 10 {
+		t.Errorf("after %g s", took)
+	}
+	s.windows(100)
+	s.only(t, "layer:3:2")
+	if a := s.find("layer:3:2"); !strings.HasPrefix(a.Text, "chamber 3, layer 2: its median wire has ") || a.Chamber != 3 {
+		t.Errorf("%+v", a)
+	}
+	for _, c := range s.j.Report().Checks {
+		if c.Name == "wires" && c.Chamber == 3 && (c.State != "bad" || !strings.HasSuffix(c.Value, ", layers silent: 1")) {
+			t.Errorf("%+v", c)
+		}
+	}
+	s.all(1)
+	if took := s.until(t, "layer:3:2", false, 60); took > 10 {
+		t.Errorf("cleared after %g s", took)
+	}
+	s.windows(60)
+	s.only(t)
+}
+
 func TestSilentChamberAndFPGA(t *testing.T) {
 	s := newSource(Default(), 6)
 	half := func(i int, f float64) {
@@ -384,6 +442,18 @@ func TestBoxAlarms(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	s.box = toyBox{from: 5, to: 380, smear: 4}
+	s.windows(60)
+	s.only(t)
+	s.w.End += 100 // a span ends at a gap
+	s.drift = 60
+	s.windows(8)
+	s.box.to = 450
+	for range 3 {
+		s.w.End += 100
+		s.windows(6) // 720 entries
+	}
+	s.only(t, "box-width:1", "box-width:2", "box-width:3", "box-width:4")
+	s.box.to = 380
 	s.windows(60)
 	s.only(t)
 	s.drift = 0.1 // 60 entries in 10 minutes
@@ -494,6 +564,29 @@ func TestRunsAndEpochs(t *testing.T) {
 	}
 	s.until(t, "wire:1:11", true, 60)
 
+	// What comes late from an older run or epoch changes nothing.
+	s.w.Epoch = 3
+	s.window()
+	for range 20 {
+		s.w.Run, s.w.Epoch = "run", 9
+		s.window()
+		s.w.Run, s.w.Epoch = "next", 1
+		s.window()
+		s.w.Epoch = 3
+		s.window()
+	}
+	s.only(t, "wire:1:11")
+	s.factor[0][11] = 1
+	s.factor[0][13] = 0
+	from := s.j.Report().Alarms[0].RaisedID
+	for s.find("wire:1:13") == nil && s.w.ID < from+300 {
+		s.w.Run, s.w.Epoch = "run", 9
+		s.window()
+		s.w.Run, s.w.Epoch = "next", 3
+		s.window()
+	}
+	s.only(t, "wire:1:13")
+
 	// Spans begin anew with each epoch: none ends in one of 4 s.
 	s = newSource(Default(), 15)
 	s.factor[0][11] = 0
@@ -544,6 +637,7 @@ func TestReportIsACopyAndBounded(t *testing.T) {
 
 // With looser limits there are enough false alarms to count: they are as many as expected.
 func TestExpectedFalseAlarms(t *testing.T) {
+	t.Parallel()
 	th := Default()
 	th.Wire.Hot, th.Wire.Low = 1.2, 1.26
 	for _, spans := range []int{1, 2} {

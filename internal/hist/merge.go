@@ -245,16 +245,19 @@ func (l *Ledger) Set(stage, reason string, n int64) {
 	l.SetAside[stage][reason] += n
 }
 
-// Balanced reports whether the terms add up to what was read.
-func (l *Ledger) Balanced() bool {
+// Off returns by how many words the terms do not add up to what was read: 0 if they do.
+func (l *Ledger) Off() int64 {
 	n := l.Hits + l.Late + l.Scintillator + l.Unassigned + l.NotAHit + l.Early + l.Pending
 	for _, reasons := range l.SetAside {
 		for _, k := range reasons {
 			n += k
 		}
 	}
-	return n == l.Read
+	return max(n-l.Read, l.Read-n)
 }
+
+// Balanced reports whether the terms add up to what was read.
+func (l *Ledger) Balanced() bool { return l.Off() == 0 }
 
 // Hist1 returns a copy of Hist_1 of chamber i, from 0: as it was read from a line, or from the occupancy.
 func (c *Counts) Hist1(i int) Hist {

@@ -13,8 +13,8 @@ type Merger struct {
 	lanes   []mergeLane // lane k at k−1
 	windows []Window    // not complete yet, ascending
 	rest    Rest
-	joinAt  int // how many stretches of rest are joined, so that a run without windows does not gather them for ever
-	given   key // windows below it were handed out because too many waited
+	given   key  // windows below it were handed out because too many waited
+	whole   bool // windows are of all lanes, so that one handed out early is as complete as it says itself
 }
 
 // maxWaiting bounds the windows that wait for a lane: an hour of 5 s.
@@ -24,12 +24,17 @@ const maxWaiting = 720
 type Rest struct {
 	Ledger Ledger
 	Lanes  []LaneSource
+	joinAt int // how many stretches are joined, so that they do not gather for ever
 }
 
 // Add adds another rest.
 func (r *Rest) Add(o Rest) {
 	r.Ledger.Add(&o.Ledger)
 	r.Lanes = append(r.Lanes, o.Lanes...)
+	if len(r.Lanes) > max(r.joinAt, 64) {
+		r.Lanes = JoinStretches(r.Lanes)
+		r.joinAt = 2 * len(r.Lanes)
+	}
 }
 
 type mergeLane struct {
@@ -61,7 +66,7 @@ func (m *Merger) Add(w Window) error {
 	k := key{w.Epoch, w.Number}
 	i, found := slices.BinarySearchFunc(m.windows, k, func(w Window, k key) int { return key{w.Epoch, w.Number}.compare(k) })
 	if !found && k.compare(m.given) < 0 {
-		w.Complete = false
+		w.Complete = w.Complete && m.whole
 		return m.Emit(w) // its lane comes back after the window was handed out without it
 	}
 	if !found {
@@ -100,13 +105,7 @@ func (m *Merger) End(k int, complete bool) error {
 }
 
 // Rest takes what a lane's ledger has left behind its last window, before its End. It goes into the next window.
-func (m *Merger) Rest(rest Rest) {
-	m.rest.Add(rest)
-	if len(m.rest.Lanes) > max(m.joinAt, 64) {
-		m.rest.Lanes = JoinStretches(m.rest.Lanes)
-		m.joinAt = 2 * len(m.rest.Lanes)
-	}
-}
+func (m *Merger) Rest(rest Rest) { m.rest.Add(rest) }
 
 // Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
 func (m *Merger) Flush() (Rest, error) {
@@ -148,7 +147,7 @@ func (m *Merger) first() error {
 	k := key{w.Epoch, w.Number}
 	for i := range m.lanes {
 		l := &m.lanes[i]
-		if l.passed.compare(k) <= 0 {
+		if l.passed.compare(k) <= 0 && !m.whole {
 			w.Complete = false
 		}
 		l.holes = slices.DeleteFunc(l.holes, func(h [2]key) bool {

@@ -11,7 +11,7 @@ import (
 type Runs struct {
 	// Emit receives each window, and for each run that is let go one more, the closing one, whose Number is NoNumber: in its Counts is
 	// what belongs to no window, often only a ledger, or nothing at all, which need not be written. Where a run had only progress
-	// lines it has no chambers. It is Complete if all lanes of the run have ended, exhausted.
+	// lines it has no chambers. It is Complete if all lanes of the run have ended, exhausted. It may be replaced between calls.
 	Emit func(Window) error
 	// All makes every window part of the closing one.
 	All bool
@@ -79,7 +79,8 @@ func (r *Runs) run(l *Line) (*openRun, error) {
 			r.runs = map[string]*openRun{}
 		}
 		run = &openRun{name: name, set: set, merger: NewMerger(n), partial: l.Lane[0] > 0, ended: make([]bool, n), whole: true}
-		run.merger.Emit = r.Emit
+		run.merger.Emit = func(w Window) error { return r.Emit(w) } // the present one
+		run.merger.whole = !run.partial
 		r.runs[name] = run
 	}
 	have := run.set
@@ -102,17 +103,17 @@ func (r *Runs) book(run *openRun, l *Line) error {
 	k, w := l.Lane[0], &l.Window
 	switch {
 	case l.Progress && r.All:
-		run.rest.Add(Rest{l.Counts.Ledger, l.Lanes})
+		run.rest.Add(Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes})
 		run.whole = run.whole && l.Complete
 		return nil
 	case l.Progress:
-		run.merger.Rest(Rest{l.Counts.Ledger, l.Lanes})
+		run.merger.Rest(Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes})
 		if l.End {
 			return run.merger.End(k, l.Complete)
 		}
 		return run.merger.Pass(k, w.Epoch, w.Number, l.Complete)
 	case r.All, w.Number == NoNumber:
-		run.rest.Lanes = append(run.rest.Lanes, l.Lanes...)
+		run.rest.Add(Rest{Lanes: l.Lanes})
 		run.whole = run.whole && l.Complete
 		if run.closing == nil {
 			run.closing = l.Counts

@@ -254,3 +254,50 @@ func TestJoinStretches(t *testing.T) {
 		t.Error("of nothing")
 	}
 }
+
+// Lines of whole runs that wait for others of their window are let go when there are many, and stay as complete as they were.
+func TestRunsOfWholeLines(t *testing.T) {
+	set := testSettings(t, rand.New(rand.NewPCG(1, 1)))
+	const windows = maxWaiting + 100
+	got := 0
+	r := Runs{Emit: func(w Window) error {
+		if w.Number == NoNumber {
+			return nil
+		}
+		if want := w.Number != 7; w.Complete != want || w.Number != int64(got) {
+			t.Errorf("window %d, the %d. in order: complete %v, want %v", w.Number, got, w.Complete, want)
+		}
+		got++
+		return nil
+	}}
+	for i := range int64(windows) {
+		if err := r.Add(&Line{Window: WindowInfo{Run: "r", Number: i}, Counts: NewCounts(set), Complete: i != 7}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != windows-maxWaiting {
+		t.Errorf("%d windows before the end, want %d", got, windows-maxWaiting)
+	}
+	if err := r.Flush(); err != nil || got != windows {
+		t.Errorf("%d windows, want %d; %v", got, windows, err)
+	}
+}
+
+// Emit is asked for at each window, so that it may tell when the line came that completed it.
+func TestRunsEmitMayBeReplaced(t *testing.T) {
+	set := testSettings(t, rand.New(rand.NewPCG(1, 1)))
+	var r Runs
+	line := int64(0)
+	for line = range 5 {
+		now := line
+		r.Emit = func(w Window) error {
+			if now != line {
+				t.Errorf("window %d is told to line %d's Emit at line %d", w.Number, now, line)
+			}
+			return nil
+		}
+		if err := r.Add(&Line{Window: WindowInfo{Run: "r", Number: line}, Lane: [2]int{1, 1}, Counts: NewCounts(set), Complete: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
