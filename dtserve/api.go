@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,10 @@ const (
 )
 
 func (s *server) serveState(w http.ResponseWriter, r *http.Request) {
+	if err := only(r); err != nil {
+		failed(w, r, err)
+		return
+	}
 	fresh(w, r, jsonKind, s.fullState())
 }
 
@@ -70,11 +75,11 @@ func number(r *http.Request, name string, def int64) (int64, error) {
 // only refuses parameters that are not known, so that a mistyped one is no other question.
 func only(r *http.Request, names ...string) error {
 	for name := range r.URL.Query() {
-		known := false
-		for _, n := range names {
-			known = known || n == name
-		}
-		if !known {
+		switch {
+		case slices.Contains(names, name):
+		case len(names) == 0:
+			return wrong("there is no parameter %.40q here, nor any other", name)
+		default:
 			return wrong("there is no parameter %.40q here; there is %s", name, strings.Join(names, ", "))
 		}
 	}
@@ -146,40 +151,41 @@ func (s *server) span(r *http.Request) (from, to int64, err error) {
 	}
 }
 
-func (s *server) serveSum(w http.ResponseWriter, r *http.Request) {
-	err := only(r, "from", "to", "at", "span", "format")
-	var from, to int64
-	if err == nil {
-		from, to, err = s.span(r)
-	}
-	format := r.URL.Query().Get("format")
-	if err == nil && format != "" && format != "json" && format != "csv" {
+// saved reads the parameter format, and names the file that the answer is then to be saved as.
+func saved(h http.Header, r *http.Request, name string) (format string, err error) {
+	switch format = r.URL.Query().Get("format"); format {
+	case "":
+	case "json", "csv":
+		attach(h, "attachment", name+"."+format)
+	default:
 		err = wrong("format: json and csv are possible")
 	}
-	var sum *history.Sum
-	if err == nil {
-		sum, err = s.history.Sum(from, to)
-	}
+	return format, err
+}
+
+func (s *server) sum(h http.Header, r *http.Request) (kind string, body []byte, err error) {
+	from, to, err := s.span(r)
 	if err != nil {
-		failed(w, r, err)
-		return
+		return "", nil, err
 	}
-	name := "run"
-	if win := s.window(sum.To); win != nil && win.Run != "" {
-		name = win.Run
+	sum, err := s.history.Sum(from, to)
+	if err != nil {
+		return "", nil, err
 	}
-	span := fmt.Sprintf("%d-%d", from, to)
-	if format == "csv" {
-		attach(w, "attachment", name, "sum", span+".csv")
-		answer(w, r, csvKind, sumCSV(sum))
-		return
+	last, name := s.window(sum.To), "run"
+	if last != nil && last.Run != "" {
+		name = last.Run
 	}
-	if format == "json" {
-		attach(w, "attachment", name, "sum", span+".json")
+	format, err := saved(h, r, fmt.Sprintf("%s-sum-%d-%d", name, from, to))
+	switch {
+	case err != nil:
+		return "", nil, err
+	case format == "csv":
+		return csvKind, sumCSV(sum), nil
 	}
 	var t doc
-	s.view(&t, "", s.window(sum.To), sum, false)
-	answer(w, r, jsonKind, append(t.b, '\n'))
+	s.view(&t, "", last, sum, false)
+	return jsonKind, append(t.b, '\n'), nil
 }
 
 // sumCSV returns all bins as a table.
@@ -275,35 +281,24 @@ func appendCell(b []byte, text string) []byte {
 	return append(b, '"')
 }
 
-func (s *server) serveTrend(w http.ResponseWriter, r *http.Request) {
-	err := only(r, "from", "to", "format")
-	var from, to int64
-	if err == nil {
-		from, to, err = s.between(r)
-	}
-	format := r.URL.Query().Get("format")
-	if err == nil && format != "" && format != "json" && format != "csv" {
-		err = wrong("format: json and csv are possible")
-	}
+func (s *server) trend(h http.Header, r *http.Request) (kind string, body []byte, err error) {
+	from, to, err := s.between(r)
 	if err != nil {
-		failed(w, r, err)
-		return
+		return "", nil, err
 	}
-	name := fmt.Sprintf("trend-%d-%d", from, to)
-	if format == "csv" {
-		attach(w, "attachment", name+".csv")
-		answer(w, r, csvKind, trendCSV(s.windows(from, to), s.chambers()))
-		return
-	}
-	if format == "json" {
-		attach(w, "attachment", name+".json")
+	format, err := saved(h, r, fmt.Sprintf("trend-%d-%d", from, to))
+	switch {
+	case err != nil:
+		return "", nil, err
+	case format == "csv":
+		return csvKind, trendCSV(s.windows(from, to), s.chambers()), nil
 	}
 	var t doc
 	t.open('{')
 	t.value("Columns", history.Columns(s.chambers()))
 	t.raw("Rows", s.rows(from, to))
 	t.close('}')
-	answer(w, r, jsonKind, append(t.b, '\n'))
+	return jsonKind, append(t.b, '\n'), nil
 }
 
 // trendCSV returns trend rows as a table.
@@ -326,48 +321,60 @@ func trendCSV(list []*history.Window, chambers int) []byte {
 	return b
 }
 
-// serveWindows sends lines as they came.
-func (s *server) serveWindows(w http.ResponseWriter, r *http.Request) {
-	err := only(r, "from", "to", "number", "epoch")
-	var from, to int64
-	if err == nil {
-		from, to, err = s.between(r)
+// windowsAsked returns the windows that are asked for, and the name of a file of their lines.
+func (s *server) windowsAsked(r *http.Request) (list []*history.Window, name string, err error) {
+	if err := only(r, "from", "to", "number", "epoch"); err != nil {
+		return nil, "", err
+	}
+	from, to, err := s.between(r)
+	if err != nil {
+		return nil, "", err
+	}
+	n, err := number(r, "number", 0)
+	if err != nil {
+		return nil, "", err
+	}
+	epoch, err := number(r, "epoch", 0)
+	if err != nil {
+		return nil, "", err
 	}
 	q := r.URL.Query()
-	var n, epoch int64
-	if err == nil {
-		n, err = number(r, "number", 0)
+	list = slices.DeleteFunc(s.history.Windows(from, to), func(w *history.Window) bool {
+		return q.Has("number") && w.Number != n || q.Has("epoch") && (int64(w.Epoch) != epoch || w.Bookkeeping)
+	})
+	if len(list) == 0 {
+		return nil, "", notKept("no window that is kept is that one")
 	}
-	if err == nil {
-		epoch, err = number(r, "epoch", 0)
-	}
+	return list, fmt.Sprintf("windows-%d-%d.jsonl", from, to), nil
+}
+
+// serveWindows sends lines as they came.
+func (s *server) serveWindows(w http.ResponseWriter, r *http.Request) {
+	list, name, err := s.windowsAsked(r)
 	if err != nil {
 		failed(w, r, err)
 		return
 	}
-	list := s.history.Windows(from, to)
-	if q.Has("number") || q.Has("epoch") {
-		some := list[:0:0]
-		for _, win := range list {
-			if (!q.Has("number") || win.Number == n) && (!q.Has("epoch") || int64(win.Epoch) == epoch && !win.Bookkeeping) {
-				some = append(some, win)
-			}
-		}
-		if list = some; len(list) == 0 {
-			fail(w, r, http.StatusNotFound, "no window that is kept is that one")
-			return
-		}
+	// A line of an id never changes while the server runs.
+	ids := fmt.Appendf(nil, "%d", s.started.UnixNano())
+	for _, win := range list {
+		ids = strconv.AppendInt(append(ids, ','), win.ID, 10)
+	}
+	if unchanged(w, r, tagOf(ids)) {
+		return
 	}
 	h := w.Header()
 	h.Set("Content-Type", lineKind)
-	h.Set("Vary", "Accept-Encoding")
-	attach(w, "inline", fmt.Sprintf("windows-%d-%d.jsonl", from, to))
+	attach(h, "inline", name)
+	packs := takesGzip(r)
+	if packs {
+		h.Set("Content-Encoding", "gzip")
+	}
 	if r.Method == http.MethodHead {
 		return
 	}
 	out := &pieces{w: w, rc: http.NewResponseController(w)}
-	if takesGzip(r) {
-		h.Set("Content-Encoding", "gzip")
+	if packs {
 		out.pack()
 	}
 	defer out.end()
@@ -382,11 +389,7 @@ func (s *server) serveWindows(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *server) serveRuns(w http.ResponseWriter, r *http.Request) {
-	if err := only(r); err != nil {
-		failed(w, r, err)
-		return
-	}
+func (s *server) runList(http.Header, *http.Request) (kind string, body []byte, err error) {
 	var t doc
 	t.open('{')
 	t.list("Runs")
@@ -415,23 +418,22 @@ func (s *server) serveRuns(w http.ResponseWriter, r *http.Request) {
 	}
 	t.close(']')
 	t.close('}')
-	answer(w, r, jsonKind, append(t.b, '\n'))
+	return jsonKind, append(t.b, '\n'), nil
 }
 
-func (s *server) serveReference(w http.ResponseWriter, r *http.Request) {
+func (s *server) referenceView(http.Header, *http.Request) (kind string, body []byte, err error) {
 	if s.ref == nil {
-		fail(w, r, http.StatusNotFound, "there is no reference (--reference FILE)")
-		return
+		return "", nil, notKept("there is no reference (--reference FILE)")
 	}
 	var t doc
 	s.view(&t, "", s.ref.window, s.ref.sum, false)
-	answer(w, r, jsonKind, append(t.b, '\n'))
+	return jsonKind, append(t.b, '\n'), nil
 }
 
-func (s *server) serveAlarms(w http.ResponseWriter, r *http.Request) {
+func (s *server) alarms(http.Header, *http.Request) (kind string, body []byte, err error) {
 	var t doc
 	t.open('{')
 	s.report(&t, math.MaxInt)
 	t.close('}')
-	answer(w, r, jsonKind, append(t.b, '\n'))
+	return jsonKind, append(t.b, '\n'), nil
 }

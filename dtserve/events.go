@@ -85,7 +85,7 @@ func (h *hub) publish(text []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.clients {
-		if has := c.has.Load(); has >= 0 && e.number-has > maxBehind {
+		if e.number-c.has.Load() > maxBehind {
 			h.evict(c)
 		}
 	}
@@ -146,7 +146,7 @@ type client struct {
 	since   string       // Last-Event-ID
 	wrote   []byte       // by the library since the last Flush
 	started bool         // the first Flush has been
-	has     atomic.Int64 // number of the newest event that it has; −1: not yet
+	has     atomic.Int64 // number of the newest event that it has, or that was when it came
 	over    atomic.Bool  // nothing more is written
 }
 
@@ -172,7 +172,6 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	c := &client{ResponseWriter: w, rc: http.NewResponseController(w), hub: h, cancel: cancel, since: r.Header.Get("Last-Event-ID")}
-	c.has.Store(-1)
 	if conn, ok := ctx.Value(connKey{}).(net.Conn); ok && r.ProtoMajor == 1 {
 		c.conn = conn
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -204,6 +203,7 @@ func (h *hub) enter(c *client) (text string, status int) {
 		h.refusals.Add(1)
 		return "there are " + strconv.Itoa(h.limit) + " live clients already (--clients)", http.StatusServiceUnavailable
 	}
+	c.has.Store(h.last.Load())
 	h.clients[c] = struct{}{}
 	h.count.Add(1)
 	return "", 0

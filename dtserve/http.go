@@ -35,7 +35,7 @@ const (
 	readTime    = 10 * time.Second
 	idleTime    = 60 * time.Second
 	answerTime  = 30 * time.Second // for an answer, or for each piece of a long one
-	heavyAtOnce = 4                // answers that take sums over the history
+	heavyAtOnce = 4                // answers in the making
 	heavyWait   = 10 * time.Second
 	moreConns   = 256 // connections beside those of live clients
 	gzipFrom    = 1 << 10
@@ -52,12 +52,12 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("/static/{name...}", func(w http.ResponseWriter, r *http.Request) { s.static(r.PathValue("name"))(w, r) })
 	mux.Handle("/events", s.hub)
 	mux.HandleFunc("/api/state", s.serveState)
-	mux.HandleFunc("/api/sum", s.heavily(s.serveSum))
-	mux.HandleFunc("/api/trend", s.heavily(s.serveTrend))
-	mux.HandleFunc("/api/windows", s.heavily(s.serveWindows))
-	mux.HandleFunc("/api/run", s.serveRuns)
-	mux.HandleFunc("/api/reference", s.serveReference)
-	mux.HandleFunc("/api/alarms", s.serveAlarms)
+	mux.HandleFunc("/api/sum", s.made(s.sum, "from", "to", "at", "span", "format"))
+	mux.HandleFunc("/api/trend", s.made(s.trend, "from", "to", "format"))
+	mux.HandleFunc("/api/windows", s.serveWindows)
+	mux.HandleFunc("/api/run", s.made(s.runList))
+	mux.HandleFunc("/api/reference", s.made(s.referenceView))
+	mux.HandleFunc("/api/alarms", s.made(s.alarms))
 	mux.HandleFunc("/metrics", s.serveMetrics)
 	mux.HandleFunc("/healthz", s.serveHealth)
 	mux.HandleFunc("/readyz", s.serveReady)
@@ -165,6 +165,12 @@ func (a *access) guard(next http.Handler) http.Handler {
 			fail(w, r, http.StatusMethodNotAllowed, "there is only GET and HEAD: nothing can be changed here")
 			return
 		}
+		if r.ContentLength != 0 {
+			// Nobody would read it, and net/http waits for it before it answers.
+			h.Set("Connection", "close")
+			fail(w, r, http.StatusBadRequest, "there is nothing here that takes a body")
+			return
+		}
 		if a.token != nil && r.URL.Path != "/healthz" && !a.knows(w, r) {
 			return
 		}
@@ -188,7 +194,7 @@ func (a *access) knows(w http.ResponseWriter, r *http.Request) bool {
 	}
 	q := r.URL.Query()
 	if r.URL.Path == "/" && given(q.Get("token"), a.token) {
-		http.SetCookie(w, &http.Cookie{Name: a.cookie, Value: string(a.cookieValue()), Path: "/", HttpOnly: true, Secure: a.tls, SameSite: http.SameSiteStrictMode})
+		http.SetCookie(w, &http.Cookie{Name: a.cookie, Value: string(a.cookieValue()), Path: "/", HttpOnly: true, Secure: a.tls, SameSite: http.SameSiteLaxMode})
 		q.Del("token")
 		u := url.URL{Path: "/", RawQuery: q.Encode()}
 		w.Header().Set("Cache-Control", "no-store")
@@ -262,9 +268,7 @@ func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
 
 // answer sends a body that is all there: packed if the client takes that, and not at all where it has it already.
 func answer(w http.ResponseWriter, r *http.Request, kind string, body []byte) {
-	sum := sha256.Sum256(body)
-	tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
-	if unchanged(w, r, tag) {
+	if unchanged(w, r, tagOf(body)) {
 		return
 	}
 	if len(body) >= gzipFrom && takesGzip(r) {
@@ -272,6 +276,12 @@ func answer(w http.ResponseWriter, r *http.Request, kind string, body []byte) {
 		w.Header().Set("Content-Encoding", "gzip")
 	}
 	send(w, r, kind, body)
+}
+
+// tagOf returns the ETag of an answer.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `W/"` + hex.EncodeToString(sum[:12]) + `"`
 }
 
 // unchanged sets the tag of what is asked for and reports whether the client has it; then all has been said.
@@ -375,8 +385,7 @@ func loadAsset(name string) *asset {
 			return nil
 		}
 		load, _ = assets.LoadOrStore(name, sync.OnceValue(func() *asset {
-			sum := sha256.Sum256(b)
-			a := &asset{kind: kind, tag: `W/"` + hex.EncodeToString(sum[:12]) + `"`, plain: b}
+			a := &asset{kind: kind, tag: tagOf(b), plain: b}
 			if z := packed(b); len(z) < len(b) {
 				a.small = z
 			}
@@ -406,25 +415,42 @@ func (s *server) static(name string) http.HandlerFunc {
 	}
 }
 
-// heavily bounds how many answers of a kind are in the making.
-func (s *server) heavily(f http.HandlerFunc) http.HandlerFunc {
+// A maker makes an answer, and sets what is particular in its header.
+type maker func(h http.Header, r *http.Request) (kind string, body []byte, err error)
+
+// made serves what a maker makes for a request that has no parameters but those named.
+func (s *server) made(f maker, params ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		wait := time.NewTimer(heavyWait)
-		defer wait.Stop()
-		select {
-		case s.heavy <- struct{}{}:
-			defer func() { <-s.heavy }()
-			f(w, r)
-		case <-r.Context().Done():
-		case <-wait.C:
-			w.Header().Set("Retry-After", "5")
-			fail(w, r, http.StatusServiceUnavailable, "too much is asked for at once")
+		kind, body, err := s.making(f, w.Header(), r, params)
+		if err != nil {
+			failed(w, r, err)
+			return
 		}
+		answer(w, r, kind, body)
+	}
+}
+
+// making bounds how many answers are in the making. They are sent after that, since a client may be slow to read.
+func (s *server) making(f maker, h http.Header, r *http.Request, params []string) (kind string, body []byte, err error) {
+	if err := only(r, params...); err != nil {
+		return "", nil, err
+	}
+	wait := time.NewTimer(heavyWait)
+	defer wait.Stop()
+	select {
+	case s.heavy <- struct{}{}:
+		defer func() { <-s.heavy }()
+		return f(h, r)
+	case <-r.Context().Done():
+		return "", nil, r.Context().Err() // nobody reads it
+	case <-wait.C:
+		h.Set("Retry-After", "5")
+		return "", nil, &wrongError{http.StatusServiceUnavailable, "too much is asked for at once"}
 	}
 }
 
 // attach names the file that an answer is saved as.
-func attach(w http.ResponseWriter, how string, parts ...string) {
+func attach(h http.Header, how string, parts ...string) {
 	var name []byte
 	for _, c := range []byte(strings.Join(parts, "-")) {
 		switch {
@@ -434,7 +460,7 @@ func attach(w http.ResponseWriter, how string, parts ...string) {
 			name = append(name, '_')
 		}
 	}
-	w.Header().Set("Content-Disposition", mime.FormatMediaType(how, map[string]string{"filename": string(name[:min(len(name), 120)])}))
+	h.Set("Content-Disposition", mime.FormatMediaType(how, map[string]string{"filename": string(name[:min(len(name), 120)])}))
 }
 
 // A place is what --listen names.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"strings"
 	"time"
@@ -38,13 +40,11 @@ type ending struct {
 // read takes what comes on standard input until it ends or is stopped.
 func (s *server) read(in *wire.Input) error {
 	lines := tool.NewLines(in, maxLine)
-	if head, _ := lines.Head(1); len(head) > 0 {
-		head, _ = lines.Head(len(head))
-		switch what := tool.Sniff(head[:min(len(head), peek)]); what {
-		case tool.Results, tool.Text: // one bad line at the start is no reason to refuse the others
-		default:
-			return &fatalError{tool.Hint(fmt.Errorf("input is %s, not result lines", what), hints[what])}
-		}
+	head, _ := lines.Head(1)
+	what := tool.Sniff(head[:min(len(head), peek)])
+	// One bad line at the start is no reason to refuse the others; the end of one that was torn may look like CSV.
+	if hint, refused := hints[what]; refused && !(what == tool.CSV && bytes.Contains(head, []byte("\n{"))) {
+		return &fatalError{tool.Hint(fmt.Errorf("input is %s, not result lines", what), hint)}
 	}
 	got := false
 	for {
@@ -68,7 +68,7 @@ func (s *server) read(in *wire.Input) error {
 
 var errEmpty = errors.New("input is empty, no result lines")
 
-// hints says what to do with an input of another kind.
+// hints says what to do with an input that is refused.
 var hints = map[tool.Content]string{
 	tool.Stream: "… | dthist | dtserve",
 	tool.CSV:    "dtcat FILE | dtfilter | dthist | dtserve",
@@ -102,6 +102,9 @@ func (s *server) take(text []byte, number int64, at time.Time) {
 // line takes a line, which may be one of the log.
 func (s *server) line(l *hist.Line, text []byte, arrived int64, isNew bool) error {
 	if l.Progress || l.Lane[0] > 0 {
+		if s.seen.has(text) {
+			return history.ErrDouble
+		}
 		s.runs.Emit = func(w hist.Window) error {
 			if w.Number == hist.NoNumber && (len(w.Counts.Chambers) == 0 || w.Counts.Total() == 0 && w.Counts.Ledger.Empty()) {
 				return nil
@@ -110,9 +113,36 @@ func (s *server) line(l *hist.Line, text []byte, arrived int64, isNew bool) erro
 			whole.Index, whole.Node = arrived, l.Node
 			return s.add(whole, whole.Append(nil), arrived, isNew)
 		}
-		return s.runs.Add(l)
+		err := s.runs.Add(l)
+		if err == nil {
+			s.seen.add(text)
+		}
+		return err
 	}
 	return s.add(l, text, arrived, isNew)
+}
+
+// A known has the newest lines of lanes, by their hashes. One that comes again, from a source that was read again, is not to be added up again
+// when its run has been let go.
+type known struct {
+	seed maphash.Seed
+	have map[uint64]bool
+	ring []uint64
+	next int
+}
+
+const maxKnown = 1 << 16
+
+func (k *known) has(text []byte) bool { return k.have[maphash.Bytes(k.seed, text)] }
+
+func (k *known) add(text []byte) {
+	if k.have == nil {
+		k.have, k.ring = map[uint64]bool{}, make([]uint64, maxKnown)
+	}
+	sum := maphash.Bytes(k.seed, text)
+	delete(k.have, k.ring[k.next])
+	k.have[sum], k.ring[k.next] = true, sum
+	k.next = (k.next + 1) % maxKnown
 }
 
 // add takes a line of whole runs.
@@ -188,14 +218,21 @@ func (e *fatalError) Unwrap() error { return e.error }
 // feed takes the log, and then standard input, and says at the end that no more comes.
 func (s *server) feed(in *wire.Input, logFile string) error {
 	if logFile != "" {
-		old := func(l *hist.Line, text []byte, arrived int64) {
+		old := func(l *hist.Line, text []byte, arrived int64) error {
+			if s.stopping.Load() {
+				return wire.ErrStopped
+			}
 			if err := s.line(l, text, arrived, false); err != nil && !errors.Is(err, history.ErrDouble) && !errors.Is(err, history.ErrSuperseded) {
 				s.env.Say("%s: a line is left out: %v", logFile, err)
 			}
+			return nil
 		}
 		var err error
-		if s.log, err = OpenLog(logFile, old, s.env.Say); err != nil {
-			return &fatalError{err}
+		switch s.log, err = OpenLog(logFile, old, s.env.Say); {
+		case errors.Is(err, wire.ErrStopped):
+			return nil
+		case err != nil:
+			return &fatalError{tool.Plain(err)}
 		}
 		s.changed()
 	}

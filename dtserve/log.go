@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -58,14 +59,14 @@ type logFile interface {
 }
 
 // OpenLog opens a log for appending, made when it is not there, and gives the lines that it has to read, in order, with their times of arrival in unix µs.
-// text is valid during the call. say tells one line for people.
+// text is valid during the call, an error of which ends the reading. say tells one line for people.
 //
 // The arrival of a line that was logged is taken to be its Index, the time at which its window closed: live that is the same within a moment.
 // A line without one (a progress line), or with one in the future, gets that of the line before; the first ones get the file's time.
 //
 // What a crash left of the last line, without a line feed or not to be read, is cut off and told; where only the line feed is missing, it is written.
 // A bad line before it is counted and told, and stays. A file in which no line is a result line is not touched but refused, since it is not a log.
-func OpenLog(path string, read func(l *hist.Line, text []byte, arrived int64), say func(format string, args ...any)) (*Log, error) {
+func OpenLog(path string, read func(l *hist.Line, text []byte, arrived int64) error, say func(format string, args ...any)) (*Log, error) {
 	_, err := os.Stat(path)
 	isNew := errors.Is(err, os.ErrNotExist)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o666)
@@ -81,7 +82,7 @@ func OpenLog(path string, read func(l *hist.Line, text []byte, arrived int64), s
 	return l, nil
 }
 
-func (l *Log) open(f *os.File, isNew bool, read func(l *hist.Line, text []byte, arrived int64)) error {
+func (l *Log) open(f *os.File, isNew bool, read func(l *hist.Line, text []byte, arrived int64) error) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (l *Log) open(f *os.File, isNew bool, read func(l *hist.Line, text []byte, 
 }
 
 // readBack reads what is there and repairs the end.
-func (l *Log) readBack(f *os.File, arrived int64, read func(l *hist.Line, text []byte, arrived int64)) error {
+func (l *Log) readBack(f *os.File, arrived int64, read func(l *hist.Line, text []byte, arrived int64) error) error {
 	now := time.Now().UnixMicro()
 	var (
 		r         = bufio.NewReaderSize(f, 1<<20)
@@ -117,7 +118,7 @@ func (l *Log) readBack(f *os.File, arrived int64, read func(l *hist.Line, text [
 		badErr    error  // of the first bad one before it
 		firstBad  int    // its number
 		from, end int64  // of the last line that is not blank
-		whole     = true // it has a line feed
+		whole     = true // it has a line feed, or is bad in another way than by being torn
 	)
 	for {
 		text, length, err := readLine(r)
@@ -144,13 +145,16 @@ func (l *Log) readBack(f *os.File, arrived int64, read func(l *hist.Line, text [
 		line, wrong := parseLogged(text, length)
 		lastBad, lastN = wrong, n
 		if wrong != nil {
+			whole = whole || json.Valid(text) // what is torn is not
 			continue
 		}
 		good++
 		if line.Index > 0 && line.Index <= now {
 			arrived = line.Index
 		}
-		read(line, bytes.TrimRight(text, "\r\n"), arrived)
+		if err := read(line, bytes.TrimRight(text, "\r\n"), arrived); err != nil {
+			return err
+		}
 	}
 	l.size = end
 	if good == 0 && (bad > 0 || lastBad != nil && (whole || !l.begins(f, from))) {

@@ -64,8 +64,9 @@ func (s *said) mustSay(t *testing.T, parts ...string) {
 // reopen opens a log, gives what was read, and closes it.
 func reopen(t *testing.T, path string, s *said) (texts []string, arrived []int64) {
 	t.Helper()
-	l, err := OpenLog(path, func(_ *hist.Line, text []byte, at int64) {
+	l, err := OpenLog(path, func(_ *hist.Line, text []byte, at int64) error {
 		texts, arrived = append(texts, string(text)), append(arrived, at)
+		return nil
 	}, s.say)
 	if err != nil {
 		t.Fatal(err)
@@ -156,11 +157,17 @@ func TestLogRepairsItsEnd(t *testing.T) {
 		s.mustSay(t, tt.said...)
 	}
 	// What is no log is not touched.
-	for _, in := range []string{"HEAD,FPGA\n1,2\n", "HEAD,FPGA", "{}\n", "{}\n{\"a", "\x00\x00"} {
+	for _, in := range []string{"HEAD,FPGA\n1,2\n", "HEAD,FPGA", "{}\n", "{}\n{\"a", "\x00\x00", `{"a": 1}`} {
 		os.WriteFile(path, []byte(in), 0o666)
 		if _, err := OpenLog(path, nil, t.Logf); err == nil || !strings.Contains(err.Error(), "no log of result lines") || content(t, path) != in {
 			t.Errorf("%q: %v, left %q", in, err, content(t, path))
 		}
+	}
+	// Reading ends where it is told to, and what is there stays.
+	os.WriteFile(path, []byte(a+"\n"+b), 0o666)
+	told, n := errors.New("enough"), 0
+	if _, err := OpenLog(path, func(*hist.Line, []byte, int64) error { n++; return told }, t.Logf); !errors.Is(err, told) || n != 1 || content(t, path) != a+"\n"+b {
+		t.Errorf("%v after %d lines", err, n)
 	}
 	if _, err := OpenLog(t.TempDir(), nil, t.Logf); err == nil {
 		t.Error("a folder is a log")

@@ -13,7 +13,7 @@
 // appended to FILE, durably, and the lines that are in it already are taken first: so a restart has its history back.
 //
 // When the input ends the page stays up and says so; --exit ends then. ^C is for the whole pipe: dtserve takes what still comes,
-// for 2 s at most, and stops. SIGTERM stops it at once. All who look on are told.
+// for 2 s at most, and stops. A second ^C kills. SIGTERM stops it at once. All who look on are told.
 //
 // # Who may look
 //
@@ -35,6 +35,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"net"
@@ -139,6 +140,9 @@ type server struct {
 	log     *Log // or nil
 	saidBad time.Time
 	unsaid  int
+	seen    known
+
+	stopping atomic.Bool // nothing more is read, also of the log
 
 	mu       sync.Mutex
 	bad      badLines
@@ -198,7 +202,7 @@ func newServer(env *tool.Env, cli *flags) (*server, *tls.Config, error) {
 	s := &server{
 		env: env, title: cli.Title, version: tool.Version, started: time.Now(), recent: cli.Recent, staleAfter: cli.StaleAfter,
 		history: history.New(cli.History, int64(cli.Memory)/2), thresholds: verdict.Default(), hub: newHub(cli.Clients),
-		heavy: make(chan struct{}, heavyAtOnce), wake: make(chan struct{}, 1), runs: hist.Runs{Max: maxRuns},
+		heavy: make(chan struct{}, heavyAtOnce), wake: make(chan struct{}, 1), runs: hist.Runs{Max: maxRuns}, seen: known{seed: maphash.MakeSeed()},
 	}
 	debug.SetMemoryLimit(int64(cli.Memory) * 7 / 8)
 	if cli.Thresholds != "" {
@@ -286,9 +290,13 @@ func (s *server) listen(cli *flags, conf *tls.Config) (net.Listener, error) {
 	}
 	s.env.Say("open %s%s", page, how)
 	if cli.Open {
-		if err := exec.Command("xdg-open", page).Start(); err != nil {
-			s.env.Say("--open: %v", err)
-		}
+		browser := exec.Command("xdg-open", page)
+		browser.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is not for it
+		go func() {
+			if err := browser.Run(); err != nil {
+				s.env.Say("--open: no browser could be started: xdg-open: %v", err)
+			}
+		}()
 	}
 	return &limited{ln, make(chan struct{}, cli.Clients+moreConns)}, nil
 }
@@ -305,7 +313,10 @@ func (s *server) run(cli *flags, ln net.Listener, conf *tls.Config) error {
 		return err
 	}
 	defer stopRead.Close()
-	stopInput := sync.OnceFunc(func() { stopWrite.Close() })
+	stopInput := sync.OnceFunc(func() {
+		s.stopping.Store(true)
+		stopWrite.Close()
+	})
 	defer stopInput()
 
 	ctx, stopServing := context.WithCancel(context.Background())
@@ -467,13 +478,15 @@ func readReference(name string) (*reference, error) {
 				}
 			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, number, tool.Plain(err))
+		switch {
+		case err != nil && number == 0: // it can't be read
+			return nil, err
+		case err != nil:
+			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
 		}
 	}
 	if last == nil {
 		return nil, fmt.Errorf("%s: no result lines", name)
 	}
-	sum := h.Whole()
-	return &reference{name: filepath.Base(name), digest: hex.EncodeToString(digest.Sum(nil)[:8]), window: h.Newest(), sum: sum}, nil
+	return &reference{name: filepath.Base(name), digest: hex.EncodeToString(digest.Sum(nil)[:8]), window: h.Newest(), sum: h.Whole()}, nil
 }

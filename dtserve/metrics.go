@@ -30,6 +30,7 @@ type counters struct {
 }
 
 func newCounters(s *server) *counters {
+	metrics.ExposeMetadata(true)
 	set := metrics.NewSet()
 	c := &counters{set: set, windows: set.NewCounter("dt_windows_total"), bad: set.NewCounter("dt_bad_lines_total"),
 		doubled: set.NewCounter("dt_doubled_lines_total"), reasons: map[[2]string]bool{}}
@@ -55,16 +56,15 @@ func (c *counters) count(w *history.Window, o *hist.Counts) {
 	if !w.Bookkeeping {
 		c.windows.Inc()
 	}
-	add := func(n int64, format string, args ...any) {
-		if n > 0 {
-			c.set.GetOrCreateCounter(fmt.Sprintf(format, args...)).AddInt64(n)
-		}
-	}
 	for i, n := range w.Counts {
 		name := fmt.Sprintf(`{chamber="%d"}`, i+1)
 		c.set.GetOrCreateCounter("dt_hits_total" + name).AddInt64(n)
-		if w.Live > 0 {
-			c.set.GetOrCreateGauge("dt_rate_hz"+name, nil).Set(float64(n) / w.Live)
+		if !w.Bookkeeping && !w.Bare {
+			rate := 0.0 // of a source that is silent
+			if w.Live > 0 {
+				rate = float64(n) / w.Live
+			}
+			c.set.GetOrCreateGauge("dt_rate_hz"+name, nil).Set(rate)
 		}
 	}
 	c.set.GetOrCreateCounter("dt_triggers_total").AddInt64(w.Triggers)
@@ -77,12 +77,12 @@ func (c *counters) count(w *history.Window, o *hist.Counts) {
 		{"read", l.Read}, {"hits", l.Hits}, {"late", l.Late}, {"scintillator", l.Scintillator}, {"unassigned", l.Unassigned},
 		{"not_a_hit", l.NotAHit}, {"early", l.Early}, {"missing", l.Missing}, {"doubled", l.Doubled},
 	} {
-		add(term.n, `dt_ledger_total{term="%s"}`, term.name)
+		c.set.GetOrCreateCounter(fmt.Sprintf(`dt_ledger_total{term="%s"}`, term.name)).AddInt64(term.n)
 	}
 	for stage, reasons := range l.SetAside {
 		for reason, n := range reasons {
 			stage, reason := c.labels(stage, reason)
-			add(n, `dt_set_aside_total{stage="%s",reason="%s"}`, stage, reason)
+			c.set.GetOrCreateCounter(fmt.Sprintf(`dt_set_aside_total{stage="%s",reason="%s"}`, stage, reason)).AddInt64(n)
 		}
 	}
 }

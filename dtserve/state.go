@@ -651,8 +651,9 @@ func sources(t *doc, node string, list []hist.LaneSource) {
 	t.object("Source")
 	t.string("Node", node)
 	t.list("Lanes")
-	for i := range list[max(0, len(list)-maxLanes):] {
-		l := &list[max(0, len(list)-maxLanes)+i]
+	list = list[max(0, len(list)-maxLanes):]
+	for i := range list {
+		l := &list[i]
 		t.open('{')
 		t.string("Run", l.Run)
 		t.ints("Lane", []int64{int64(l.K), int64(l.N)})

@@ -98,7 +98,7 @@ func (l *Lines) Next() (text []byte, number int64, err error) {
 	}
 }
 
-// Head returns the beginning of what Next will return lines of: n bytes or more, at most 64 KiB, or all there is. It may be called before Next.
+// Head returns the beginning of what Next will return lines of: n bytes or more, or all there is; of n, 64 KiB count at most. It may be called before Next.
 func (l *Lines) Head(n int) ([]byte, error) {
 	for l.end < min(n, linesOver) && l.err == nil {
 		l.fill()
