@@ -1,7 +1,7 @@
 # make            build all programs into bin/
 # make demo       a simulated run, live, on the page that it names (^C stops it)
 # make test       every test that this machine can run; says what it leaves out
-# make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy (internal/e2e/bench)
+# make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy, and dtserve under load (internal/e2e/bench)
 # make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
 # make lint       gofmt, vet, staticcheck, shellcheck, import rules
@@ -40,6 +40,7 @@ test: all
 
 bench: all
 	@internal/e2e/bench/bench
+	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
 
 screenshots: all
 	@go run ./internal/e2e/screenshots

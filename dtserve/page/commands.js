@@ -5,11 +5,11 @@
 //   sources(view) → [names]     the files or topics that are known
 
 import { data } from "./data.js";
+import { ORBIT } from "./format.js";
 
-const ORBIT = 89.1e-6; // s
 const DEFAULT_HIST = { Hist_1: [0, 5, 34], Hist_2: [6e5, 5e5, 19], Hist_4: [0, 10, 100] };
 
-export const quote = word => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
+const quote = word => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
 // sources: the names of this span's lanes, or where no mark has told one yet, those of the run.
 export function sources(view) {

@@ -1,7 +1,7 @@
 // What the plots read: the views (sums of windows) for a span at the place in time that is looked at, and the trend rows.
 //
 //   data.fresh(state), data.take(state)   a whole state, and each one after it
-//   data.state, data.config
+//   data.state, data.config               the state, which has the Config too
 //   data.newest                           id of the newest window; 0: none
 //   data.at                               id of the window that is looked at
 //   data.get("window" | "recent" | "run" | "reset") → expanded View or null
@@ -36,7 +36,7 @@ export const data = {
   },
 
   take(state) {
-    this.state = state;
+    this.state = { ...state, Config: this.config };
     addRows(state.Rows ?? [], state.Oldest);
   },
 

@@ -3,6 +3,7 @@
 //   el("p", {class: "note", hidden: true, on: {click: f}, data: {tab: "x"}}, "text", node, …) → element
 //   text(node, "…"), attr(node, {…}), show(node, bool)     change what differs, so that nothing flickers
 //   fill(node, list, make, update)                          as many children as the list has, made once, updated in place
+//   scrollTable("caption", ["head", …], {unseen}) → {node, body}   a table that scrolls where there is no room; unseen: its caption
 //   icon("ok") → svg                                        the page's few icons, 16 × 16
 //   copy(text) → Promise<bool>                              to the clipboard
 
@@ -49,6 +50,12 @@ export function fill(parent, list, make, update) {
 // cells makes a table row hold these texts.
 export function cells(row, values, tag = "td") {
   fill(row, values, () => document.createElement(tag), (cell, value) => text(cell, value));
+}
+
+export function scrollTable(caption, head, { unseen = false } = {}) {
+  const body = el("tbody");
+  return { body, node: el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", {}, el("caption", { class: unseen ? "unseen" : null }, caption), el("thead", {}, el("tr", {}, ...head.map(h => el("th", { scope: "col" }, h)))), body)) };
 }
 
 const PATHS = {

@@ -23,24 +23,25 @@ import { openMenu } from "./menu.js";
 import { goTo } from "./timeline.js";
 
 // span: what "auto" means. Rates need a window; shapes that only triggers fill need minutes (about 1.5 triggers a second).
+// about: what the plot shows, for who sees it for the first time.
 const KINDS = {
-  occupancy: { module: steps, span: "window" },
-  hist_1: { module: steps, span: "window" },
-  hist_2: { module: steps, span: "recent" },
-  multiplicity: { module: steps, span: "window" },
-  hist_3: { module: steps, span: "recent" },
-  hist_4: { module: steps, span: "recent" },
-  drift_layer: { module: steps, span: "recent" },
-  trigger_multiplicity: { module: steps, span: "recent" },
-  efficiency: { module: efficiency, span: "recent" },
-  wiremap: { module: wiremap, span: "window" },
-  box: { module: box, span: "recent" },
-  bx: { module: steps, span: "recent" },
-  tdc: { module: steps, span: "recent" },
+  occupancy: { module: steps, span: "window", about: "Hits of each channel. × dead, ▾ low, ▴ hot: against its layer’s median, over the last minutes" },
+  hist_1: { module: steps, span: "window", about: "All hits, by channel in steps of 5" },
+  hist_2: { module: steps, span: "recent", about: "Different channels hit in each orbit, added up over time" },
+  multiplicity: { module: steps, span: "window", about: "How many channels an orbit hits; a track through all layers hits 4" },
+  hist_3: { module: steps, span: "recent", about: "Only hits in an orbit with a scintillator hit: mostly muons" },
+  hist_4: { module: steps, span: "recent", about: "Time from the trigger to the hit: a healthy chamber fills a box" },
+  drift_layer: { module: steps, span: "recent", about: "The same by layer: all four should look alike" },
+  trigger_multiplicity: { module: steps, span: "recent", about: "Wires that a trigger hits; a track through all layers hits 4" },
+  efficiency: { module: efficiency, span: "recent", about: "How often the layer has a hit where the three others have one" },
+  wiremap: { module: wiremap, span: "window", about: "Rate of each wire, where it is in the chamber. × dead, ▾ low, ▴ hot; a click tells more" },
+  box: { module: box, span: "recent", about: "Time from the trigger to the hit: a healthy chamber fills a box as wide as the longest drift; the lines are its fitted edges" },
+  bx: { module: steps, span: "recent", about: "When in the orbit (3564 steps of 25 ns) hits come: should be flat" },
+  tdc: { module: steps, span: "recent", about: "When within 25 ns (30 steps) hits come: should be flat, but for the ends" },
   other: { module: steps, span: "window" },
   rate: { module: trend, rows: true },
-  rates: { module: trend, rows: true },
-  triggers: { module: trend, rows: true },
+  rates: { module: trend, rows: true, about: "Hits a second, window by window" },
+  triggers: { module: trend, rows: true, about: "Orbits a second with a scintillator hit" },
 };
 
 export const spanOf = kind => (view.span === "auto" ? KINDS[kind]?.span ?? kind : view.span);
@@ -64,7 +65,7 @@ export class Figures {
     const id = options.fpga !== undefined ? `${kind}:${options.fpga}` : options.path !== undefined ? `${kind}:${options.path}`
       : options.chamber !== undefined ? `${kind}:${options.chamber}` : `trend:${kind}`;
     const f = frame(host, {
-      id, height, title, onPick: onPick ?? (KINDS[kind].rows ? goTo : pickWire),
+      id, height, title, about: KINDS[kind].about, onPick: onPick ?? (KINDS[kind].rows ? goTo : pickWire),
       onMenu: menu ? (plot, button) => openMenu(button, plot) : undefined,
     });
     const compared = el("p", { class: "compared", hidden: true, title: "Against the reference: χ² of the two histograms, bins merged to 5 expected counts; Kolmogorov–Smirnov distance, whose p is approximate for binned data" });

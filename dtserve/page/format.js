@@ -8,8 +8,10 @@
 //   percent(0.123)    "12.3 %"
 //   age(12.3)         "12 s"       duration(3725) "1 h 02 min"    detector(1052.01) "1 052.0 s"
 //   time(unix)        "14:03:22"   dateTime(unix) "2026-03-01 14:03:22"    in the viewer's time zone
-//   plural(1, "trigger") "1 trigger"   bytes(1e6) "1.0 MB"
+//   plural(1, "trigger") "1 trigger"
+//   ORBIT             s
 
+export const ORBIT = 89.1e-6; // s: 3564 bunch crossings of 25 ns
 const GAP = "\u202f"; // narrow no-break space
 const MINUS = "\u2212";
 
@@ -120,13 +122,5 @@ export function dateTime(unix) {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${time(unix)}`;
 }
 
-// plural("1", "trigger"): "1 trigger", "7 triggers", "24 253 hits".
+// plural(1, "trigger"): "1 trigger", "7 triggers", "24 253 hits".
 export const plural = (n, word, words = word + "s") => `${int(n)} ${n === 1 ? word : words}`;
-
-export function bytes(n) {
-  if (n < 1000) return `${n} B`;
-  for (const unit of ["kB", "MB", "GB"]) {
-    n /= 1000;
-    if (n < 999.5 || unit === "GB") return `${n < 10 ? n.toFixed(1) : n.toFixed(0)} ${unit}`;
-  }
-}

@@ -11,7 +11,7 @@ import { announce } from "./announce.js";
 import { figurePNG, viewPNG, figureCSV, viewCSV, json } from "./export.js";
 import { dateTime } from "./format.js";
 
-let open = null; // {list, button}
+let open = null; // {list, button, y: where the page was scrolled to}
 
 export function closeMenu() {
   if (!open) return false;
@@ -47,15 +47,18 @@ function openList(button, items) {
   list.style.top = (r.bottom + 4 + h > innerHeight ? Math.max(8, r.top - 4 - h) : r.bottom + 4) + "px";
   button.setAttribute("aria-haspopup", "menu");
   button.setAttribute("aria-expanded", "true");
-  open = { list, button };
-  list.firstElementChild.focus();
+  open = { list, button, y: scrollY };
+  list.firstElementChild.focus({ preventScroll: true });
 }
 
 document.addEventListener("pointerdown", e => {
   if (open && !open.list.contains(e.target) && !open.button.contains(e.target)) closeMenu();
 });
 
-addEventListener("scroll", closeMenu, { passive: true });
+// A menu does not move with the page. The event of a scroll from before it opened may come late: only the place tells.
+addEventListener("scroll", () => {
+  if (open && Math.abs(scrollY - open.y) > 8) closeMenu();
+}, { passive: true });
 
 const fileName = () => `${data.config.Title}-${data.state.Run?.Name ?? "run"}-${view.tab}-${data.at}`;
 const heading = () => [`${data.config.Title} · run ${data.state.Run?.Name ?? ""}`, `window ${data.at} · ${dateTime(data.rowAt(data.at)?.Arrived)} · ${link()}`];

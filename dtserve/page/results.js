@@ -5,7 +5,8 @@
 // Lines with other Settings or bins than the last one's are left out and counted (Span.Left_Out). What only the server can
 // say (fitted boxes, verdicts on wires, sources) is not in it.
 
-const ORBIT = 89.1e-6;  // s
+import { ORBIT } from "./format.js";
+
 const JOIN = 11223;     // orbits: live stretches that are no farther apart are one
 
 export function sumLines(text) {

@@ -46,7 +46,7 @@ function dataPhase() {
 export function build() {
   $("state").prepend(icon("waiting"));
   $("verdict").append(icon("unknown"), el("span"));
-  for (const n of [0, 1]) $(`fpga-${n}`).querySelector("dd").replaceChildren(icon("unknown"), el("span"));
+  for (const n of [0, 1]) $(`fpga-${n}`).querySelector("dd").replaceChildren(icon("unknown"), el("span", {}, "–"));
   for (const [action, name] of [["export", "export"], ["theme", "theme"], ["help", "help"]]) {
     const button = document.querySelector(`[data-action=${action}]`);
     attr(button, { "aria-label": button.textContent });
@@ -104,11 +104,11 @@ function drawVerdict(phase) {
   else if (phase === "disconnected") [level, words] = ["alarm", "The server does not answer"];
   else if (s && phase === "waiting") words = "Waiting for the first result line";
   else if (s) {
-    const h = health({ ...s, Config: data.config }, acknowledged);
+    const h = health(s, acknowledged);
     [level, words] = [h.level, h.text];
     const now = dataPhase();
     if (now === "stale") [level, words] = ["alarm", `No data for ${age(serverNow() - s.Newest)}`];
-    else if (view.at) words = `Now: ${h.text.charAt(0).toLowerCase()}${h.text.slice(1)}`;
+    else if (view.at) words = `Now: ${h.text}`;
     else if (s.Stale_Epoch) [level, words] = ["unknown", "Stale buffer: old hits from before the run"];
     node.dataset.alarms = h.present.length;
   }
@@ -140,10 +140,17 @@ function drawFacts() {
     setIcon(node.querySelector(".icon"), { ok: "ok", silent: "alarm", behind: "alarm", unknown: "unknown" }[f.state]);
     text(node.querySelector("dd span"), f.text);
   });
-  const present = s.Alarms.filter(a => !a.Cleared), open = present.filter(a => !acknowledged(a));
-  const count = $("alarms-count");
-  text(count, present.length === 0 ? "none" : open.length === present.length ? int(present.length) : `${open.length} (+${present.length - open.length} ack.)`);
-  attr(count, { href: hashFor({ tab: "alarms" }), "data-state": open.length ? "bad" : "ok", "data-count": present.length, "aria-label": `${plural(present.length, "alarm")}, ${open.length} not acknowledged` });
+  drawAlarms(s);
+}
+
+// drawAlarms: "5 · 6 warnings", "1 warning · 3 ack.", "none".
+function drawAlarms(s) {
+  const { present, open } = health(s, acknowledged), count = $("alarms-count");
+  const alarms = open.filter(a => a.Severity === "alarm").length, warnings = open.length - alarms, seen = present.length - open.length;
+  const parts = [alarms ? int(alarms) : "", warnings ? plural(warnings, "warning") : "", seen ? `${int(seen)} ack.` : ""].filter(Boolean);
+  const words = parts.join(" · ") || "none";
+  text(count, words);
+  attr(count, { href: hashFor({ tab: "alarms" }), "data-state": alarms ? "bad" : warnings ? "warn" : "ok", "data-count": present.length, "aria-label": `Alarms: ${words}` });
 }
 
 function drawTabs(tabs) {

@@ -5,6 +5,7 @@
 //     id,        "occupancy:1"; becomes data-plot
 //     height,    px of the SVG (default 220), or "fill": as CSS makes .plot-area
 //     title,     instead of the model's title; "" for none
+//     about,     a sentence on what the plot shows, beside the title
 //     zoomKey,   frames with the same key zoom together; default: the model's x.zoomKey, else id
 //     onZoom,    (key, [lo, hi] or null) after the viewer zoomed here
 //     onPick,    (what) by click, Enter or a second tap; what: the plot module's head comment says
@@ -187,6 +188,8 @@ class Frame {
     this.scale = null;  // {x0, x1, lo, hi, full: [lo, hi], step} of the x axis, for zoom
 
     this.title = html("span", "plot-title");
+    this.about = html("span", "plot-about", options.about ?? "");
+    if (options.about) this.title.title = this.about.title = options.about; // in full where it is cut or not shown
     this.reset = html("button", "plot-button plot-reset");
     this.reset.type = "button";
     this.reset.textContent = "whole axis";
@@ -201,7 +204,7 @@ class Frame {
       this.menu = menu;
       this.tools.append(menu);
     }
-    this.head = html("figcaption", "plot-head", this.title, this.tools);
+    this.head = html("figcaption", "plot-head", this.title, this.about, this.tools);
 
     this.svg = svg("svg", { role: "img", class: "plot-svg", focusable: "false" });
     this.defs = svg("defs");

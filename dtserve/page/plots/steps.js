@@ -2,32 +2,27 @@
 //
 //   series(view, o) → model. view: expanded View. o:
 //     quantity   "occupancy", "hist_1", "hist_2", "hist_3", "hist_4", "multiplicity", "drift_layer", "trigger_multiplicity",
-//                "scintillator" (Hist_3 by single channel), "bx", "tdc", "other"
+//                "bx", "tdc", "other"
 //     chamber    1 …; fpga: 0 … for bx and tdc; path: for other (or index in view.Other)
 //     scale      "counts" (default), "rate" (Hz, by the span's live time), "area" (shares; all sets have area 1)
 //     log        logarithmic y
 //     reference  expanded View or null; ratio: true draws data / reference below, with errors
-//     orbits     Hist_2 over orbits instead of detector time
-//     errors     true draws ± √n bars
 //     span       words for the span in the note ("this window", "last 10 min"); default: its length
 //     title, hold (false: no memory of the y axis), config (default view.Config)
 //   model: edges, sets [{name, role: "data" | "layer" | "reference", c, edges, counts, values, errors, under, over, total,
 //     factor}], ratio {values, errors} where asked for, grey [[lo, hi], …], marks [{x, kind, text}], and what frame.js lists.
 //   draw(frame, model); table(model)
-//   onPick(what): {chamber, channel} (occupancy, scintillator), else {edges: [lo, hi], counts}
+//   onPick(what): {chamber, channel} (occupancy), else {edges: [lo, hi], counts}
 //
 // More bins than pixels are drawn added up in groups (the y label says so); model and table keep all of them.
 
 import { set, pool, text, round } from "./frame.js";
-import { int, fixed, sig, short, pm, hz, count as countText, plural, duration, percent } from "../format.js";
-
-const ORBIT = 89.1e-6; // s
+import { int, fixed, sig, short, pm, hz, count as countText, plural, duration, percent, ORBIT } from "../format.js";
 
 // ---------------------------------------------------------------- what there is to draw
 
 const KINDS = {
   occupancy: { title: "Occupancy by channel", of: "Occupancy", channels: true, what: "hits" },
-  scintillator: { title: "Occupancy with a trigger", of: "Scintillator", channels: true, what: "hits", triggers: true },
   hist_1: { title: "Hist_1 · hits by TDC_CHANNEL", of: "Hist_1", binned: true, what: "hits" },
   hist_2: { title: "Hist_2 · active channels by orbit", of: "Hist_2", what: "active channels" },
   hist_3: { title: "Hist_3 · muon radiography", of: "Hist_3", binned: true, what: "hits", triggers: true },
@@ -75,7 +70,7 @@ export function series(view, o = {}) {
       return [`TDC_CHANNEL ${channel}`, map?.Layer ? `layer ${map.Layer[k]} · wire ${map.Wire[k]}` : ""].filter(Boolean);
     };
     model.pick = i => ({ chamber: n, channel: first + i });
-    if (q === "occupancy" && typeof c.Wires === "string") {
+    if (typeof c.Wires === "string") {
       for (let i = 0; i <= last - first; i++) {
         const letter = c.Wires[(first + i) % 64];
         if (letter === "d" || letter === "h" || letter === "l") model.marks.push({ x: first + i, i, kind: VERDICT[letter], text: `TDC_CHANNEL ${first + i} is ${VERDICT[letter]}` });
@@ -99,23 +94,17 @@ export function series(view, o = {}) {
         own <= 0 ? `no channels of chamber ${n}` : own < b - a + 1 ? `${own} of ${b - a + 1} are chamber ${n}'s` : ""].filter(Boolean);
     };
   } else if (q === "hist_2") {
-    const h = c.Hist_2, f = o.orbits ? 1 : ORBIT;
-    const scaled = { ...h, Edges: h.Edges.map(e => Number((e * f).toPrecision(15))) };
+    const h = c.Hist_2, inTime = g => ({ ...g, Edges: g.Edges.map(e => Number((e * ORBIT).toPrecision(15))) });
+    const scaled = inTime(h);
     model.edges = scaled.Edges;
     const width = even(h.Edges);
-    model.x = o.orbits
-      ? { label: "ORBIT_CNT", unit: "orbits", step: width * f, zoomKey: "hist_2:orbits" }
-      : { label: "detector time (s)", short: "time (s)", unit: "s", step: width * f, zoomKey: "hist_2:time" };
-    model.binWidth = width * f;
-    model.perBin = w => (o.orbits ? `${short(w)} orbits` : duration(w));
+    model.x = { label: "detector time (s)", short: "time (s)", unit: "s", step: width * ORBIT, zoomKey: "hist_2:time" };
+    model.binWidth = width * ORBIT;
+    model.perBin = duration;
     model.average = o.scale === "rate";
     model.sets.push(histSet(scaled, `chamber ${n}`, color));
-    if (ref?.Hist_2) addReference(model, { ...ref.Hist_2, Edges: ref.Hist_2.Edges.map(e => Number((e * f).toPrecision(15))) });
-    model.describe = (i, j) => {
-      const a = model.edges[i], b = model.edges[j + 1];
-      const a0 = h.Edges[i], b0 = h.Edges[j + 1];
-      return o.orbits ? [`orbits ${int(a0)} – ${int(b0)}`] : [`${fixed(a, 1)} – ${fixed(b, 1)} s`, `orbits ${int(a0)} – ${int(b0)}`];
-    };
+    if (ref?.Hist_2) addReference(model, inTime(ref.Hist_2));
+    model.describe = (i, j) => [`${fixed(model.edges[i], 1)} – ${fixed(model.edges[j + 1], 1)} s`, `orbits ${int(h.Edges[i])} – ${int(h.Edges[j + 1])}`];
   } else if (kind.drift) {
     const edges = c.Hist_4?.Edges ?? Array.from({ length: c.Drift_Layer[0].length + 1 }, (_, i) => i * 10);
     const width = even(edges);
@@ -153,7 +142,7 @@ export function series(view, o = {}) {
   return finish(model, view, o, kind, c);
 }
 
-const VERDICT = { d: "dead", h: "hot", l: "low", "?": "unknown", o: "ok" };
+export const VERDICT = { d: "dead", h: "hot", l: "low", "?": "unknown", o: "ok" };
 
 function electronics(view, o, config) {
   const q = o.quantity, f = view.FPGAs?.find(g => g.FPGA === o.fpga);
@@ -238,10 +227,10 @@ function stretches(edges, test) {
 
 const total = list => list.reduce((s, v) => s + v, 0);
 
-export function spanText(view, o) {
+function spanText(view, o) {
   const s = view.Span ?? {};
   const parts = [o.span ?? (Number.isFinite(s.Seconds) && s.Seconds > 0 ? duration(s.Seconds) : plural(s.Windows ?? 1, "window"))];
-  if (s.Complete === 0) parts.push("incomplete");
+  if (s.Complete === 0 && !view.Bare) parts.push("incomplete");
   if (s.Stale > 0) parts.push("stale buffer in it");
   return parts;
 }
@@ -265,7 +254,7 @@ export function noteOf(view, o, triggers, hits, what = "hits") {
 // scaleOf is what counts are multiplied with, and the error's factor is the same.
 function scaleOf(model, view, counts) {
   if (model.scale === "rate") {
-    if (model.average) return model.x.unit === "s" ? 1 / model.binWidth : 1 / (model.binWidth * ORBIT);
+    if (model.average) return 1 / model.binWidth;
     const live = view.Span?.Live || view.Span?.Seconds;
     return live > 0 ? 1 / live : NaN;
   }
@@ -290,7 +279,6 @@ function finish(model, view, o, kind, part) {
     s.errors = s.counts.map(n => Math.sqrt(n) * s.factor);
   }
   const data = sets[0], ref = sets.find(s => s.role === "reference");
-  model.showErrors = Boolean(o.errors);
   if (o.ratio && ref) {
     model.ratio = { values: [], errors: [] };
     data.counts.forEach((n, i) => {
@@ -327,7 +315,7 @@ function summary(model, hits) {
   if (model.empty) return `${title}: ${model.empty}.`;
   const data = model.sets[0];
   const own = model.grey.length ? data.counts.filter((_, i) => !model.grey.some(([a, b]) => model.edges[i] >= a && model.edges[i] < b)) : data.counts;
-  const parts = [model.quantity === "occupancy" || model.quantity === "scintillator" ? plural(own.length, "channel") : plural(own.length, "bin"), plural(hits, model.what.replace(/s$/, ""), model.what)];
+  const parts = [model.quantity === "occupancy" ? plural(own.length, "channel") : plural(own.length, "bin"), plural(hits, model.what.replace(/s$/, ""), model.what)];
   if (model.sets.filter(s => s.role === "layer").length) {
     for (const s of model.sets) parts.push(`${s.name} ${int(s.total)}`);
   } else {
@@ -372,8 +360,8 @@ export function draw(f, model, more = {}) {
 
   let most = 0, least = Infinity;
   for (const s of sets) for (let k = 0; k < bins.length; k++) {
-    const v = value(s, k), e = model.showErrors ? Math.sqrt(sum(s.counts, bins[k].i, bins[k].j)) * s.factor : 0;
-    most = Math.max(most, v + e);
+    const v = value(s, k);
+    most = Math.max(most, v);
     if (v > 0) least = Math.min(least, v);
   }
   const counts = model.scale === "counts";
@@ -406,7 +394,6 @@ export function draw(f, model, more = {}) {
 
   const fills = pool(f.group("data", "fills"), "path", sets.length);
   const lines = pool(f.group("data", "lines"), "path", sets.length);
-  const bars = pool(f.group("data", "errors"), "path", model.showErrors ? 1 : 0);
   // the reference lies below the data
   const order = [...refs, ...sets.filter(s => s.role !== "reference")];
   order.forEach((s, n) => {
@@ -429,14 +416,6 @@ export function draw(f, model, more = {}) {
     set(fills[n], { d: fill && d ? d + "Z" : "M0 0", class: `fill ${s.c}` });
     set(lines[n], { d: d || "M0 0", class: `line ${s.c} ${s.role}` });
   });
-  if (model.showErrors && data) {
-    let d = "";
-    for (let k = 0; k < bins.length; k++) {
-      const v = value(data, k), e = Math.sqrt(sum(data.counts, bins[k].i, bins[k].j)) * data.factor * share;
-      if (v > 0) d += `M${round(a.x((bins[k].a + bins[k].b) / 2))} ${round(a.y(Math.max(v - e, bottom)))}V${round(Math.max(a.y0, a.y(v + e)))}`;
-    }
-    set(bars[0], { d: d || "M0 0", class: `bar ${data.c}` });
-  }
 
   // the ratio, with errors
   const dots = f.one("data", "ratio", "path");
@@ -574,7 +553,7 @@ function readout(model, b) {
 export function table(model) {
   const shown = model.scale === "counts" ? [] : [model.scale === "rate" ? "Hz" : "share"];
   const several = model.sets.length > 1;
-  const channels = model.quantity === "occupancy" || model.quantity === "scintillator";
+  const channels = model.quantity === "occupancy";
   const whole = model.quantity === "multiplicity" || model.quantity === "trigger_multiplicity" || model.quantity === "tdc";
   const head = channels ? ["TDC_CHANNEL", "layer, wire"] : whole ? ["number"] : ["from", "to"];
   for (const s of model.sets) {

@@ -5,7 +5,8 @@
 //     chamber   1 …, for "rate"
 //     cursor    id of the window that is looked at: a line; picked: [from, to] ids of the span that is shown: a band
 //     alarms    State.Alarms: marks at the window in which they were raised (of o.chamber only, for "rate")
-//     smooth    s of the running mean beside the windows' own values (default 60 for triggers, 0: none)
+//     smooth    s of the running mean beside the windows' own values (default: of triggers, and where there are many
+//               windows, 60 or more, as the history is long; 0: none)
 //     log, title, span, hold
 //   model: ids, x {…}, at [[from, to], …] in s of detector time along the axis, sets [{name, c, counts, values (Hz), errors, mean}],
 //     breaks [{x, text}], marks [{x, id, severity, text}]
@@ -18,6 +19,11 @@
 
 import { set, pool, text, round, ticks } from "./frame.js";
 import { int, fixed, hz, pm, plural, duration, time, dateTime } from "../format.js";
+
+const MANY = 400;   // windows: more of them, one beside the other, are a block
+
+// meanOf is over how many seconds the running mean of a history goes: 60 s, more where that would be a block, too.
+const meanOf = length => [60, 120, 300, 600, 1200, 1800].find(s => s >= length / 80) ?? 3600;
 
 export function series(rows, o = {}) {
   const columns = rows.Columns ?? o.columns ?? [];
@@ -33,6 +39,14 @@ export function series(rows, o = {}) {
   };
   const get = (row, name) => row[col[name]];
   const n = list.length;
+  // lines of the first pipeline tell no times: their counts stand one after the other
+  model.timeless = n > 0 && list.every(row => !(get(row, "End") > get(row, "Start")));
+  const from = row => (model.timeless ? get(row, "Id") : get(row, "Start")), to = row => (model.timeless ? get(row, "Id") + 1 : get(row, "End"));
+  const live = row => (model.timeless ? 1 : get(row, "Live") ?? 0);
+  if (model.timeless) {
+    model.x = { label: "result line", zoomKey: "trend" };
+    model.y.label = q === "triggers" ? "triggers / line" : "hits / line";
+  }
   model.wall = n > 0 && get(list[n - 1], "Start") > 1e9; // windows by the wall clock have unix times
   if (model.wall) Object.assign(model.x, { label: "time of day", short: "time" });
   model.rows = list;
@@ -53,11 +67,11 @@ export function series(rows, o = {}) {
   let before = null;
   for (let i = 0; i < n; i++) {
     const row = list[i];
-    const fresh = !before || get(row, "Run") !== get(before, "Run") || get(row, "Epoch") !== get(before, "Epoch") || get(row, "Start") < get(before, "Start");
-    if (fresh) segments.push({ i, j: i, run: get(row, "Run"), t0: get(row, "Start"), t1: get(row, "End") });
+    const fresh = !before || get(row, "Run") !== get(before, "Run") || get(row, "Epoch") !== get(before, "Epoch") || from(row) < from(before);
+    if (fresh) segments.push({ i, j: i, run: get(row, "Run"), t0: from(row), t1: to(row) });
     const s = segments[segments.length - 1];
     s.j = i;
-    s.t1 = Math.max(s.t1, get(row, "End"));
+    s.t1 = Math.max(s.t1, to(row));
     before = row;
   }
   const length = segments.reduce((sum, s) => sum + s.t1 - s.t0, 0);
@@ -78,7 +92,7 @@ export function series(rows, o = {}) {
   model.x.hi = segments[segments.length - 1].x1;
   for (const s of segments) for (let i = s.i; i <= s.j; i++) {
     model.ids.push(get(list[i], "Id"));
-    model.at.push([get(list[i], "Start") + s.shift, get(list[i], "End") + s.shift]);
+    model.at.push([from(list[i]) + s.shift, to(list[i]) + s.shift]);
   }
   const lengths = model.at.map(([a, b]) => b - a).sort((a, b) => a - b);
   const usual = lengths[lengths.length >> 1] || 1;
@@ -90,9 +104,9 @@ export function series(rows, o = {}) {
     : q === "rate" ? [[`chamber ${o.chamber}`, "c" + ((o.chamber - 1) % 4 + 1), "Count_" + o.chamber]] : [["triggers", "accent", "Triggers"]];
   for (const [name, c, key] of wanted) {
     const counts = list.map(row => get(row, key) ?? 0);
-    const lives = list.map(row => get(row, "Live") ?? 0);
+    const lives = list.map(live);
     const s = { name, role: "data", c, counts, values: counts.map((v, i) => (lives[i] > 0 ? v / lives[i] : NaN)), errors: counts.map((v, i) => (lives[i] > 0 ? Math.sqrt(v) / lives[i] : NaN)) };
-    const smooth = o.smooth ?? (q === "triggers" ? 60 : 0);
+    const smooth = o.smooth ?? (q === "triggers" || (q === "rates" && n > MANY) ? meanOf(length) : 0);
     if (smooth > usual) {
       const mean = running(model, counts, lives, smooth);
       if (mean.some(v => v >= 0)) s.mean = mean;
@@ -108,16 +122,16 @@ export function series(rows, o = {}) {
   }
   if (o.cursor !== undefined && index.has(o.cursor)) model.cursor = index.get(o.cursor);
   if (o.picked) {
-    let from = model.ids.findIndex(id => id >= o.picked[0]), to = -1;
-    for (let i = n - 1; i >= 0; i--) if (model.ids[i] <= o.picked[1]) { to = i; break; }
-    if (from >= 0 && to >= from) model.picked = [from, to];
+    const i = model.ids.findIndex(id => id >= o.picked[0]), j = model.ids.findLastIndex(id => id <= o.picked[1]);
+    if (i >= 0 && j >= i) model.picked = [i, j];
   }
-  const newest = model.sets.map(s => `${s.name} ${hz(s.values[n - 1])}`);
-  const parts = [o.span ?? `${plural(n, "window")} of ${duration(usual)}`];
+  const newest = model.sets.map(s => `${s.name} ${model.timeless ? int(s.counts[n - 1]) : hz(s.values[n - 1])}`);
+  const parts = [o.span ?? (model.timeless ? `${plural(n, "result line")}, without times` : `${plural(n, "window")} of ${duration(usual)}`)];
   if (model.smooth) parts.push(`thick: mean of ${duration(model.smooth)}`);
   if (q === "triggers") {
-    const live = list.reduce((s, row) => s + (get(row, "Live") ?? 0), 0), all = model.sets[0].counts.reduce((s, v) => s + v, 0);
-    parts.push(`${plural(all, "trigger")}${live > 0 ? `, mean ${pm(all / live, Math.sqrt(all) / live)} Hz` : ""}`);
+    const seconds = list.reduce((s, row) => s + (get(row, "Live") ?? 0), 0), all = model.sets[0].counts.reduce((s, v) => s + v, 0);
+    if (model.timeless && !all) model.empty = "not in these result lines";
+    else parts.push(`${plural(all, "trigger")}${seconds > 0 ? `, mean ${pm(all / seconds, Math.sqrt(all) / seconds)} Hz` : ""}`);
   }
   model.note = parts.join(" · ");
   model.summary = `${model.title}: ${plural(n, "window")}, newest ${newest.join(", ")}${model.breaks.length ? `, ${plural(model.breaks.length, "restart")}` : ""}${model.marks.length ? `, ${plural(model.marks.length, "alarm")}` : ""}.`;
@@ -164,11 +178,11 @@ export function draw(f, model) {
   }
   const log = model.y.log;
   const [bottom, top] = f.yRange(model, most, { min: least === Infinity ? 0 : least, log, key: `${model.id} ${log} ${lo === model.x.lo && hi === model.x.hi ? "" : lo + " " + hi}` });
-  const hours = hi - lo > 4 * 3600 && !model.wall;
+  const hours = hi - lo > 4 * 3600 && !model.wall && !model.timeless;
   const several = sets.length > 1;
   const a = f.axes({
     x: { lo, hi, label: bare ? "" : hours ? "detector time (h)" : model.x.label, short: hours ? "time (h)" : model.x.short, bare, ticks: timeTicks(f, model, lo, hi, hours) },
-    y: { lo: bottom, hi: top, log, label: f.height < 70 ? "" : "Hz" }, // as a spark line the numbers stand beside it
+    y: { lo: bottom, hi: top, log, label: f.height < 70 ? "" : model.y.label }, // as a spark line the numbers stand beside it
     legend: several ? sets.map(s => ({ name: f.small ? s.name.replace("chamber ", "") : s.name, c: s.c, kind: "line" })) : [],
   });
 
@@ -189,21 +203,11 @@ export function draw(f, model) {
   // restarts
   const breaks = model.breaks.filter(b => b.x > lo && b.x < hi);
   set(f.one("back", "breaks", "path"), { d: breaks.map(b => `M${a.crisp(a.x(b.x))} ${a.y0}V${a.y1}`).join("") || "M0 0" });
-  const words = pool(f.group("axis", "break-text"), "text", bare ? 0 : breaks.length);
-  let taken = -Infinity;
-  if (!bare) breaks.forEach((b, i) => {
-    const x = a.x(b.x) + 4, w = f.measure(b.text);
-    const flip = x + w > a.x1;
-    const at = flip ? x - 8 - w : x;
-    const fits = at > taken && at > a.x0;
-    text(set(words[i], { x: round(at), y: round(a.y0 + f.px) }), fits ? b.text : "");
-    if (fits) taken = at + w + 6;
-  });
 
   // the lines; those with a running mean are pale
   const lines = pool(f.group("data", "lines"), "path", sets.length * 2);
   sets.forEach((s, k) => {
-    set(lines[2 * k], { d: path(model, s.values, first, last, a, dense), class: `line ${s.c} ${s.mean ? "pale" : ""}` });
+    set(lines[2 * k], { d: path(model, s.values, first, last, a, dense), class: `line ${s.c} ${s.mean ? (dense ? "faint" : "pale") : ""}` });
     set(lines[2 * k + 1], { d: s.mean ? path(model, s.mean, first, last, a, dense, true) : "M0 0", class: `line ${s.c} strong` });
   });
 
@@ -214,6 +218,17 @@ export function draw(f, model) {
     const x = round(a.x(m.x));
     set(signs[i], { d: `M${x} ${a.y1}V${a.y0 + 4}M${x - 4} ${a.y0 + 6}h8l-4 -7Z`, class: m.severity });
   });
+
+  // the words of restarts, below the alarms' signs
+  const words = pool(f.group("marks", "break-text"), "text", bare ? 0 : breaks.length);
+  let taken = -Infinity;
+  for (let i = 0; i < words.length; i++) {
+    const b = breaks[i], w = f.measure(b.text), right = a.x(b.x) + 4;
+    const x = right + w > a.x1 ? right - 8 - w : right;
+    const fits = x > taken && x > a.x0;
+    text(set(words[i], { x: round(x), y: round(a.y0 + f.px + 8) }), fits ? b.text : "");
+    if (fits) taken = x + w + 6;
+  }
 
   const find = px => {
     if (!n || px < a.x0 - 4 || px > a.x1 + 4) return null;
@@ -266,8 +281,8 @@ function path(model, values, first, last, a, dense, smooth) {
     const flush = () => {
       if (column === null) return;
       const x = column + 0.5;
-      d += `${pen ? "L" : "M"}${x} ${Y(entry)}`;
-      if (high !== low) d += `V${Y(low)}V${Y(high)}V${Y(exit)}`;
+      d += `${pen ? "L" : "M"}${x} ${Y(smooth ? exit : entry)}`;
+      if (high !== low && !smooth) d += `V${Y(low)}V${Y(high)}V${Y(exit)}`;
       else if (!pen) d += "h0.6";
       pen = true;
       column = null;
@@ -333,13 +348,14 @@ function timeTicks(f, model, lo, hi, hours) {
 
 function readout(model, i) {
   const row = model.rows[i], get = name => row[model.col[name]];
-  const lines = [model.wall ? `${dateTime(get("Start"))} – ${time(get("End"))}` : `${fixed(get("Start"), 1)} – ${fixed(get("End"), 1)} s`];
+  const lines = model.timeless ? [] : [model.wall ? `${dateTime(get("Start"))} – ${time(get("End"))}` : `${fixed(get("Start"), 1)} – ${fixed(get("End"), 1)} s`];
   const arrived = get("Arrived");
-  lines.push([`window ${int(get("Number"))}`, arrived > 0 ? `arrived ${time(arrived)}` : "", get("Complete") === 0 ? "incomplete" : ""].filter(Boolean).join(" · "));
+  lines.push([model.timeless ? `result line ${int(get("Id"))}` : `window ${int(get("Number"))}`, arrived > 0 ? `arrived ${time(arrived)}` : "", get("Complete") === 0 ? "incomplete" : ""].filter(Boolean).join(" · "));
   for (const s of model.sets) {
     const v = s.values[i];
-    lines.push(`${s.name}: ${v >= 0 ? `${pm(v, s.errors[i])} Hz` : "no live time"}${model.quantity === "rates" ? "" : ` (${int(s.counts[i])})`}`);
-    if (s.mean && s.mean[i] >= 0) lines.push(`mean of ${duration(model.smooth)}: ${hz(s.mean[i])}`);
+    const mean = s.mean?.[i] >= 0 ? ` · mean of ${duration(model.smooth)}: ${hz(s.mean[i])}` : "";
+    if (model.timeless) lines.push(`${s.name}: ${plural(s.counts[i], "hit")}`);
+    else lines.push(`${s.name}: ${v >= 0 ? `${pm(v, s.errors[i])} Hz` : "no live time"}${model.quantity === "rates" ? "" : ` (${int(s.counts[i])})`}${mean}`);
   }
   for (const m of model.marks) if (m.i === i) lines.push((m.severity === "warning" ? "warning: " : "alarm: ") + m.text);
   return lines;

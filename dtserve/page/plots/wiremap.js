@@ -2,7 +2,7 @@
 // heights are stretched, and the plot says by how much), coloured by hits or Hz.
 //
 //   series(view, o) → model. o: {chamber, scale: "rate" (default, Hz) | "counts" | "area" (share of the chamber), log,
-//     triggers: true takes Scintillator (hits of orbits with a trigger) instead of Occupancy, reference, span, title, hold, config}
+//     reference, span, title, hold, config}
 //   model: cells [{channel (TDC_CHANNEL), layer, wire, x (mm, left), y (0 … 3 from the top), count, value, verdict}], sets (the
 //     same numbers by channel), values: {unit, max}
 //   draw(frame, model); table(model)
@@ -13,7 +13,7 @@
 // Signs: × dead, ▾ low, ▴ hot, · unknown.
 
 import { set, svg, pool, text, round } from "./frame.js";
-import { glyph, noteOf } from "./steps.js";
+import { glyph, noteOf, VERDICT } from "./steps.js";
 import { quantile } from "../stats.js";
 import { int, short, hz, percent, count as countText, plural, pm, sig } from "../format.js";
 
@@ -26,8 +26,6 @@ export function color(share) {
   return "#" + STOPS[i].map((v, k) => Math.round(v + (STOPS[i + 1][k] - v) * f).toString(16).padStart(2, "0")).join("");
 }
 
-const WORD = { d: "dead", h: "hot", l: "low", "?": "unknown", o: "ok" };
-
 export function series(view, o = {}) {
   const config = o.config ?? view.Config, map = config?.Map ?? {};
   const n = o.chamber, c = view.Chambers?.[n - 1], where = map.Chambers?.[n - 1];
@@ -36,14 +34,13 @@ export function series(view, o = {}) {
   const wires = map.Wire ?? Array.from({ length: 64 }, (_, i) => (i >> 2) + 1);
   const [cw, ch] = map.Cell ?? [42, 13];
   const xs = map.X ?? wires.map((w, i) => (w - 0.5) * cw + (layers[i] % 2 ? cw / 2 : 0));
-  const key = o.triggers ? "Scintillator" : "Occupancy";
   const scale = o.scale ?? "rate";
   const model = {
     id: `wiremap:${n}`, title: o.title ?? "Wire map", chamber: n, scale, log: Boolean(o.log), cell: [cw, ch], cells: [], sets: [],
     x: { label: "", zoom: false }, y: { label: scale === "rate" ? "Hz" : scale === "area" ? "share" : "hits", log: Boolean(o.log) },
     unit: scale === "rate" ? "Hz" : scale === "area" ? "%" : "hits", empty: "", hold: o.hold, marks: [],
   };
-  const list = c?.[key], ref = o.reference?.Chambers?.[n - 1]?.[key];
+  const list = c?.Occupancy, ref = o.reference?.Chambers?.[n - 1]?.Occupancy;
   const live = view.Span?.Live || view.Span?.Seconds || 0;
   const sum = list ? list.reduce((s, v) => s + v, 0) : 0;
   const factor = scale === "rate" ? (live > 0 ? 1 / live : NaN) : scale === "area" ? (sum > 0 ? 100 / sum : 0) : 1;
@@ -55,7 +52,7 @@ export function series(view, o = {}) {
     const i = channel % 64, count = list[i] ?? 0;
     const cell = {
       channel, layer: layers[i], wire: wires[i], x: xs[i] - cw / 2 - left, y: layers[i] - 1, count,
-      value: count * factor, error: Math.sqrt(count) * factor, verdict: WORD[c.Wires?.[i]] ?? "",
+      value: count * factor, error: Math.sqrt(count) * factor, verdict: VERDICT[c.Wires?.[i]] ?? "",
     };
     if (ref) Object.assign(cell, { refCount: ref[i] ?? 0, refValue: (ref[i] ?? 0) * refFactor, ratio: ref[i] > 0 ? count * factor / (ref[i] * refFactor) : NaN });
     model.cells.push(cell);
@@ -67,7 +64,7 @@ export function series(view, o = {}) {
   const of = word => model.cells.filter(k => k.verdict === word).length;
   const verdicts = ["dead", "hot", "low"].filter(of).map(w => `${of(w)} ${w}`);
   const unknown = of("unknown");
-  const text = noteOf(view, o, o.triggers, sum);
+  const text = noteOf(view, o, false, list && sum);
   model.note = [text.note, ...verdicts, unknown > model.cells.length / 2 && unknown > 0 ? "too few hits to judge" : ""].filter(Boolean).join(" · ");
   model.few = text.few;
   const most = model.cells.reduce((a, b) => (b.count > a.count ? b : a), model.cells[0] ?? { count: 0 });
@@ -156,7 +153,7 @@ export function draw(f, model) {
     x += f.measure(low) + 4;
     const unit = model.unit === "Hz" ? " Hz" : model.unit === "%" ? " %" : " hits";
     const end = value(hi) + unit + (max > hi * 1.0001 ? `, highest ${value(max)}` : "");
-    const heights = `heights × ${sig(stretch, 2)}`;
+    const heights = `drawn ${sig(stretch, 2)} × as high`;
     const bar = Math.max(24, Math.min(small ? 110 : 180, W - x - f.measure(end) - 14));
     set(parts[1], { x: round(x), y: row - bh, width: round(bar), height: bh, fill: `url(#scale-${f.serial})`, class: "ramp" });
     x += bar;

@@ -1,33 +1,27 @@
-// Alarms, present and past, with their times; acknowledging is the viewer's own. Below them every check with its rule and
-// its value, how many false alarms are expected, and the thresholds.
+// Alarms, present and past, with their times; acknowledging is the viewer's own. Below them every check with its last value
+// and what is accepted, how many false alarms are expected, and the thresholds.
 
 import { data } from "../data.js";
 import { hashFor } from "../view.js";
 import { acknowledged, acknowledge } from "../acknowledge.js";
-import { el, fill, attr, text, show, icon, setIcon } from "../dom.js";
+import { el, fill, attr, text, show, icon, setIcon, scrollTable } from "../dom.js";
 import { capital } from "../say.js";
 import { dateTime, detector, duration, sig, int } from "../format.js";
 
 const STATES = { ok: ["ok", "ok"], bad: ["alarm", "bad"], unknown: ["unknown", "not judged yet"] };
-
 const RANK = { bad: 0, unknown: 1, ok: 2 };
-
-function table(caption, head) {
-  const body = el("tbody");
-  return { body, node: el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...head.map(h => el("th", { scope: "col" }, h)))), body)) };
-}
+const whose = c => (c.Chamber ? `chamber ${c.Chamber}` : c.FPGA !== undefined ? `FPGA ${c.FPGA}` : "all");
 
 export function build(section) {
-  const present = table("Present alarms", ["Severity", "What", "Since", "Detector time", "Window", "Acknowledged"]);
-  const past = table("Past alarms", ["Severity", "What", "Raised", "Cleared", "Lasted", "Window"]);
-  const checks = table("Checks", ["State", "Check", "Value", "Rule"]);
+  const present = scrollTable("Present alarms", ["Severity", "What", "Since", "Detector time", "Window", "Acknowledged"], { unseen: true });
+  const past = scrollTable("Past alarms", ["Severity", "What", "Raised", "Cleared", "Lasted", "Window"], { unseen: true });
+  const checks = scrollTable("Checks", ["State", "Of", "Check", "Last value", "Accepted"], { unseen: true });
   const none = el("p", { class: "quiet" }, "No alarm is present."), noPast = el("p", { class: "quiet" }, "None since the server began.");
   const all = el("button", { type: "button", data: { action: "acknowledge-all" } }, "Acknowledge all");
   const rate = el("p");
   const thresholds = el("pre", { tabindex: "0", role: "region", "aria-label": "Thresholds" });
   section.append(el("div", { class: "tab-head" }, el("h2", {}, "Alarms"), rate, all),
-    el("h3", {}, "Present"), none, present.node, el("h3", {}, "Checks"), checks.node, el("h3", {}, "Past"), noPast, past.node,
+    el("h3", {}, "Present"), none, present.node, el("h3", {}, "Past"), noPast, past.node, el("h3", {}, "Checks"), checks.node,
     el("details", { class: "thresholds" }, el("summary", {}, "Thresholds (dtserve --print-thresholds)"), thresholds));
   all.addEventListener("click", () => data.state.Alarms.filter(a => !a.Cleared).forEach(a => acknowledge(a, true)));
 
@@ -81,14 +75,15 @@ export function build(section) {
       text(tr.children[4], duration(a.Cleared - a.Raised));
       windowLink(tr.children[5].firstChild, a.Raised_Id);
     });
-    fill(checks.body, [...Checks].sort((a, b) => RANK[a.State] - RANK[b.State]), () => el("tr", {}, el("td", { class: "state" }, icon("ok"), el("span")), el("td"), el("td", { class: "words" }), el("td", { class: "words" })), (tr, c) => {
+    fill(checks.body, [...Checks].sort((a, b) => RANK[a.State] - RANK[b.State]), () => el("tr", {}, el("td", { class: "state" }, icon("ok"), el("span")), el("td"), el("td"), el("td", { class: "words" }), el("td", { class: "words" })), (tr, c) => {
       const [sign, word] = STATES[c.State] ?? STATES.unknown;
       attr(tr.children[0], { "data-state": c.State });
       setIcon(tr.querySelector(".icon"), sign);
       text(tr.querySelector("span"), word);
-      text(tr.children[1], `${c.Name}${c.Chamber ? `, chamber ${c.Chamber}` : ""}${c.FPGA !== undefined ? `, FPGA ${c.FPGA}` : ""}`);
-      text(tr.children[2], c.Value);
-      text(tr.children[3], c.Rule);
+      text(tr.children[1], whose(c));
+      text(tr.children[2], c.Name.replace(/^FPGA alive$/, "alive"));
+      text(tr.children[3], c.Value);
+      text(tr.children[4], c.Rule);
     });
     text(thresholds, JSON.stringify(data.config.Thresholds ?? {}, null, 2));
   }

@@ -25,8 +25,8 @@ export function build(section, n) {
   return {
     figures,
     draw() {
-      const h = health({ ...data.state, Config: data.config }, acknowledged).chambers[n - 1];
-      attr(verdict, { "data-level": h?.level });
+      const h = health(data.state, acknowledged).chambers[n - 1];
+      attr(verdict, { "data-level": h?.level, title: h?.detail });
       setIcon(verdict.querySelector(".icon"), h?.level ?? "unknown");
       text(verdict.querySelector("span"), `${view.at ? "now: " : ""}${h?.text ?? ""}`);
       const v = data.get(spanOf("occupancy")), c = v?.Chambers?.[n - 1];

@@ -4,16 +4,14 @@ import { Figures } from "../figures.js";
 import { data } from "../data.js";
 import { fpgas } from "../say.js";
 import { el, fill, cells, icon, setIcon, text, attr } from "../dom.js";
-import { hz, int, detector, fixed, duration } from "../format.js";
-
-const ORBIT = 89.1e-6; // s
+import { hz, int, detector, fixed, duration, ORBIT } from "../format.js";
 
 export function build(section) {
   const figures = new Figures();
   const head = el("tr"), body = el("tbody");
   const table = el("table", { class: "numbers-table" }, el("caption", { class: "unseen" }, "The FPGAs"), el("thead", {}, head), body);
   const plots = el("div", { class: "plots" });
-  section.append(el("div", { class: "tab-head" }, el("h2", {}, "Electronics")), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The FPGAs" }, table), plots);
+  section.append(el("div", { class: "tab-head" }, el("h2", {}, "Electronics"), el("p", {}, "Both FPGAs should be alive and in step, and the plots flat.")), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The FPGAs" }, table), plots);
   for (const kind of ["bx", "tdc"]) for (const fpga of [0, 1]) figures.add(plots.appendChild(el("div")), kind, { fpga, height: 240 });
 
   return {
@@ -35,7 +33,7 @@ export function build(section) {
         const cell = row.lastElementChild;
         attr(cell, { "data-state": states[n].state });
         setIcon(cell.querySelector(".icon"), { ok: "ok", silent: "alarm", behind: "alarm", unknown: "unknown" }[states[n].state]);
-        text(cell.querySelector("span"), { ok: "alive, in step", silent: "silent", behind: "out of step", unknown: "not known" }[states[n].state]);
+        text(cell.querySelector("span"), { ok: states.every(s => s.state === "ok") ? "alive, in step" : "alive", silent: "silent", behind: "out of step", unknown: "not known" }[states[n].state]);
       });
       figures.draw();
     },

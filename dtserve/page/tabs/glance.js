@@ -43,7 +43,7 @@ export function build(section) {
     figures,
     draw() {
       const v = data.get(spanOf("occupancy"));
-      const h = health({ ...data.state, Config: data.config }, acknowledged);
+      const h = health(data.state, acknowledged);
       chambers.forEach((c, i) => {
         const n = i + 1, part = v?.Chambers?.[i];
         attr(c.link, { href: hashFor({ tab: `chamber-${n}` }) });
@@ -51,11 +51,11 @@ export function build(section) {
         const [number, unit] = part?.Rate !== undefined ? hz(part.Rate).split(" ") : [part ? int(part.Count) : "–", "hits"];
         text(c.rate, number);
         text(c.unit, unit ?? "");
-        text(c.error, live > 0 && part?.Rate !== undefined ? `± ${hz(Math.sqrt(part.Count) / live, 2)}` : "");
-        attr(c.verdict, { "data-level": h.chambers[i]?.level });
-        setIcon(c.verdict.querySelector(".icon"), h.chambers[i]?.level ?? "unknown");
-        text(c.verdict.querySelector("span"), `${view.at ? "now: " : ""}${h.chambers[i]?.text ?? ""}`);
-        attr(c.verdict, { title: h.chambers[i]?.text });
+        text(c.error, live > 0 && part?.Rate !== undefined ? (part.Count ? `± ${hz(Math.sqrt(part.Count) / live, 2)}` : "no hits") : "");
+        const { level = "unknown", text: words = "", detail } = h.chambers[i] ?? {};
+        attr(c.verdict, { "data-level": level, title: [words, detail].filter(Boolean).join(". ") });
+        setIcon(c.verdict.querySelector(".icon"), level);
+        text(c.verdict.querySelector("span"), `${view.at ? "now: " : ""}${words}`);
       });
       ledgerLine(ledger, data.get(spanOf("run"))?.Ledger);
       figures.draw();

@@ -6,14 +6,14 @@ import { view } from "../view.js";
 import { spanWords } from "../figures.js";
 import { recompute } from "../commands.js";
 import { command } from "../command.js";
-import { el, fill, cells, text, show, attr } from "../dom.js";
+import { el, fill, cells, text, show, attr, scrollTable } from "../dom.js";
 import { int, fixed, dateTime, detector, plural } from "../format.js";
 
 export function build(section) {
   const title = el("h3"), facts = el("dl", { class: "pairs" });
   const again = command("The command that recomputes it");
-  const lanes = table("Lanes, with the records that were read and where the source was", ["Run", "Lane", "Records", "File or topic", "Offset", "Partition", "Tag"]);
-  const runs = table("Runs and epochs that this server has seen", ["Run", "Epoch", "Windows", "Hits", "Detector time", "Ids", "Note"]);
+  const lanes = scrollTable("Lanes, with the records that were read and where the source was", ["Run", "Lane", "Records", "File or topic", "Offset", "Partition", "Tag"]);
+  const runs = scrollTable("Runs and epochs that this server has seen", ["Run", "Epoch", "Windows", "Hits", "Detector time", "Ids", "Note"]);
   const bad = el("p", { class: "quiet" });
   section.append(el("div", { class: "tab-head" }, el("h2", {}, "Source"), el("p", {}, "Choose the span and the time cursor to see where that picture comes from.")),
     title, facts, again.node, lanes.node, el("h3", {}, "Lines that could not be used"), bad, el("h3", {}, "Runs"), runs.node);
@@ -68,10 +68,4 @@ export function build(section) {
       });
     } catch { /* the top of the page says that the server is away */ }
   }
-}
-
-function table(caption, head) {
-  const body = el("tbody");
-  return { body, node: el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, ...head.map(h => el("th", { scope: "col" }, h)))), body)) };
 }

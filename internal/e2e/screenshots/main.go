@@ -4,7 +4,8 @@
 //
 // The page shows a simulated run with faults (a dead wire, a hot one), faster than live and then one window a second; and, where ../shared/data (or
 // DT_DATA) has it, the real run 591. Its pictures begin with run591. Files are named RUN-VIEW-light|dark-desk|phone.png; those of the first screen
-// show just the window, all others the whole page.
+// show just the window, all others the whole page. Those named state-… show the page as it is only at times: paused, stale, disconnected, compared
+// with a reference, without triggers, ….
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,8 +21,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/chromedp/chromedp/kb"
 
 	"dt/internal/e2e/browser"
 )
@@ -68,8 +73,9 @@ func main() {
 		f.Fatalf("%v", err)
 	}
 
-	sim := run(f, "dtcat 'sim:?seed=11&rate=3000&triggers=3&hits=2700000&stale=160&hot=3:20&dead=1:11+4:40' | dtfilter | dtchamber | dthist --window 2s --hist2 auto")
+	sim := run(f, "dtcat --run sim 'sim:?seed=11&rate=3000&triggers=3&hits=2700000&stale=160&hot=3:20&dead=1:11+4:40' | dtfilter | dtchamber | dthist --window 2s --hist2 auto")
 	pictures(f, b, "sim", sim, 120, wanted)
+	states(f, b, sim, wanted)
 	data := os.Getenv("DT_DATA")
 	if data == "" {
 		data = filepath.Join("..", "shared", "data")
@@ -98,9 +104,9 @@ func run(f *fatal, script string) [][]byte {
 	return bytes.SplitAfter(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 }
 
-// pictures shows a run, all but the last lines at once and these one a second, and takes every picture of it. With none to come the input ends.
-func pictures(f *fatal, b *browser.Browser, run string, lines [][]byte, later int, wanted *regexp.Regexp, flags ...string) {
-	address := free(f)
+// serve starts dtserve and returns its address, its standard input, and what ends it.
+func serve(f *fatal, flags ...string) (address string, feed io.WriteCloser, end func()) {
+	address = free(f)
 	cmd := exec.Command(filepath.Join(*bin, "dtserve"), append([]string{"--listen", address}, flags...)...)
 	cmd.Stderr = os.Stderr
 	feed, err := cmd.StdinPipe()
@@ -110,20 +116,34 @@ func pictures(f *fatal, b *browser.Browser, run string, lines [][]byte, later in
 	if err := cmd.Start(); err != nil {
 		f.Fatalf("%v", err)
 	}
-	stop := make(chan struct{})
-	f.undo = append(f.undo, func() {
-		close(stop)
+	end = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	later = min(later, len(lines)-1)
-	now, then := lines[:len(lines)-later], lines[len(lines)-later:]
-	if _, err := feed.Write(bytes.Join(now, nil)); err != nil {
+	f.undo = append(f.undo, end)
+	up(f, address)
+	return address, feed, end
+}
+
+// write gives lines to a server.
+func write(f *fatal, feed io.Writer, lines [][]byte) {
+	if _, err := feed.Write(bytes.Join(lines, nil)); err != nil {
 		f.Fatalf("%v", err)
 	}
+}
+
+// pictures shows a run, all but the last lines at once and these one a second, and takes every picture of it. With none to come the input ends.
+func pictures(f *fatal, b *browser.Browser, run string, lines [][]byte, later int, wanted *regexp.Regexp, flags ...string) {
+	address, feed, end := serve(f, flags...)
+	defer end()
+	later = min(later, len(lines)-1)
+	now, then := lines[:len(lines)-later], lines[len(lines)-later:]
+	write(f, feed, now)
 	if later == 0 {
 		_ = feed.Close()
 	}
+	stop := make(chan struct{})
+	defer close(stop)
 	go func() {
 		for _, line := range then {
 			select {
@@ -136,7 +156,6 @@ func pictures(f *fatal, b *browser.Browser, run string, lines [][]byte, later in
 			}
 		}
 	}()
-	up(f, address)
 
 	for _, device := range []string{"desk", "phone"} {
 		for _, theme := range []string{"light", "dark"} {
@@ -161,8 +180,89 @@ func pictures(f *fatal, b *browser.Browser, run string, lines [][]byte, later in
 			tab.Close()
 		}
 	}
-	f.undo[len(f.undo)-1]()
-	f.undo = f.undo[:len(f.undo)-1]
+}
+
+// states shows what is only at times.
+func states(f *fatal, b *browser.Browser, lines [][]byte, wanted *regexp.Regexp) {
+	const pipe = " | dtfilter | dtchamber | dthist --window 2s --hist2 auto"
+	lines = lines[:100]
+	picture := func(address, name, hash string, phone bool, show func(*browser.Tab)) {
+		if name = "state-" + name; !wanted.MatchString(name) {
+			return
+		}
+		tab := b.Tab(f)
+		defer tab.Close()
+		if phone {
+			tab.Phone()
+		}
+		tab.Open("http://" + address + "/" + hash)
+		tab.Wait("the first draw", `document.querySelector('main').dataset.ready === '1'`, "")
+		take(f, tab, wanted, name, false, func() {
+			if show != nil {
+				show(tab)
+			}
+		})
+	}
+	phase := func(word string) func(*browser.Tab) {
+		return func(tab *browser.Tab) {
+			tab.Wait(word, "document.body.dataset.phase === "+browser.Quote(word), "document.body.dataset.phase")
+		}
+	}
+
+	address, feed, end := serve(f)
+	picture(address, "waiting", "", false, nil)
+	write(f, feed, lines[:1])
+	picture(address, "stale-buffer", "", false, nil)
+	write(f, feed, lines[1:60])
+	picture(address, "paused", "", false, func(tab *browser.Tab) {
+		tab.Keys(" ")
+		tab.Shifted(kb.ArrowLeft)
+	})
+	reference := func(tab *browser.Tab) {
+		tab.Click(`[data-action="reference"]`)
+		tab.Click("dialog#reference .choices button")
+	}
+	picture(address, "reference-dialog", "", false, reference)
+	picture(address, "reference", "#tab=chamber-1", false, func(tab *browser.Tab) {
+		reference(tab)
+		tab.Keys(kb.Escape)
+		write(f, feed, lines[60:])
+	})
+	picture(address, "log", "#tab=chamber-1&log=1&scale=rate&span=run", false, nil)
+	picture(address, "zoom", "#tab=chamber-1&zoom=drift~300~500,channel:1~5~25&span=run", false, nil)
+	picture(address, "wire", "#wire=1:11&span=run", false, nil)
+	picture(address, "wire-phone", "#wire=1:11&span=run", true, nil)
+	picture(address, "phone", "", true, nil)
+	picture(address, "phone-scrolled", "", true, func(tab *browser.Tab) { tab.Eval("scrollTo(0, 1000)", nil) })
+	picture(address, "readout", "", false, func(tab *browser.Tab) { tab.Point(`figure[data-plot="trend:rates"] .plot-area`) })
+	picture(address, "menu", "#tab=chamber-1", false, func(tab *browser.Tab) { tab.Click(`figure[data-plot="hist_1:1"] .plot-menu`) })
+	picture(address, "disconnected", "", false, func(tab *browser.Tab) {
+		end()
+		phase("disconnected")(tab)
+	})
+	end()
+
+	address, feed, end = serve(f, "--stale-after", "1s")
+	write(f, feed, lines)
+	picture(address, "stale", "", false, phase("stale"))
+	end()
+
+	for _, other := range []struct{ name, script, hash string }{
+		{"no-triggers", "dtcat --run quiet 'sim:?triggers=1e-9&hits=240000&stale=0'" + pipe, ""},
+		{"no-triggers-chamber", "dtcat --run quiet 'sim:?triggers=1e-9&hits=240000&stale=0'" + pipe, "#tab=chamber-2"},
+		{"silent-chamber", "dtcat --run silent 'sim:?hits=300000&stale=0' | dtfilter 'HEAD == 2 && TDC_CHANNEL <= 128 && !(FPGA == 1 && TDC_CHANNEL < 64 && ORBIT_CNT > 1500000)' | dtchamber | dthist --window 2s --hist2 auto", ""},
+		{"silent-fpga", "dtcat --run silent 'sim:?hits=300000&stale=0' | dtfilter 'HEAD == 2 && TDC_CHANNEL <= 128 && !(FPGA == 0 && ORBIT_CNT > 1500000)' | dtchamber | dthist --window 2s --hist2 auto", ""},
+		{"long", "dtcat --run long 'sim:?rate=300&hits=2000000&stale=160'" + pipe, ""},
+		{"bare", "dtcat --run bare 'sim:?hits=120000&stale=0'" + pipe + ` | jq -c '{Index, "Total Count"} + with_entries(select(.key | startswith("Chamber_")) | .value |= {Count, Hist_1, Hist_2, Hist_3, Hist_4} | .value |= map_values(if type == "object" then {Bins, Counts} else . end))'`, ""},
+	} {
+		if !wanted.MatchString("state-" + other.name) {
+			continue
+		}
+		address, feed, end := serve(f)
+		write(f, feed, run(f, other.script))
+		picture(address, other.name, other.hash, false, nil)
+		end()
+	}
 }
 
 // take shows a view and takes its picture.
