@@ -32,8 +32,8 @@ GOVERSION = $(shell sed -n 's/^go //p' go.mod)
 DEMO = sim:?triggers=20&stale=0&dead=1:11+2:50&hot=4:20
 
 demo: all
-	@echo "A simulated run, live: bin/dtcat '$(DEMO)' --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve   (^C stops it)"
-	@bin/dtcat '$(DEMO)' --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve --title 'miniDT, simulated' --listen 127.0.0.1:5006+
+	@echo "A simulated run, live: bin/dtcat '$(DEMO)' --run demo --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve   (^C stops it)"
+	@bin/dtcat '$(DEMO)' --run demo --speed 1 | bin/dtfilter | bin/dtchamber | bin/dthist --window 2s --hist2 auto | bin/dtserve --title 'miniDT, simulated' --listen 127.0.0.1:5006+
 
 test: all
 	@.ci/test $(TESTFLAGS)
