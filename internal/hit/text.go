@@ -506,7 +506,7 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 	if p < before || len(src) < window {
 		return n, p
 	}
-	o := orbitText{low: 0xff000000} // one digit
+	o := orbitText{digits: 1, low: 0xff000000}
 	p -= before
 	for n < len(out) && p >= 0 && p <= len(src)-window { // p >= 0 always, which saves the check of the slice
 		row := (*[window]byte)(src[p : p+window])
@@ -514,16 +514,16 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 		// TDC_CHANNEL has a second and a third digit where bit 4 says so.
 		second := text >> (5*8 + 4) & 1
 		more := second + second&(text>>(6*8+4))
-		// From here on all is counted from where ORBIT_CNT ends if TDC_CHANNEL and it have one digit.
-		at := int(more) + int(o.more)
-		wrong := (uint64(row[before+5+more]) ^ ',') | (uint64(row[before+7+at]) ^ ',')
-		high := load(row[before-5+at:]) & o.high
-		low := uint64(binary.LittleEndian.Uint32(row[before+3+at:])^zeros>>32) & o.low
-		rest := load(row[before+8+at:])
+		// From here on all is counted from where ORBIT_CNT ends if TDC_CHANNEL has one digit and it none.
+		at := int(more) + int(o.digits)
+		wrong := (uint64(row[before+5+more]) ^ ',') | (uint64(row[before+6+at]) ^ ',')
+		high := load(row[before-6+at:])&o.high | uint64(o.digits)
+		low := uint64(binary.LittleEndian.Uint32(row[before+2+at:])^zeros>>32) & o.low
+		rest := load(row[before+7+at:])
 		t := &tails[uint8(digitMask(rest))]
 		rest ^= zeros
-		end := before + 8 + at + int(t.end)
-		wrong |= uint64(row[before+8+at+int(t.bxEnd)]) ^ ','
+		end := before + 7 + at + int(t.end)
+		wrong |= uint64(row[before+7+at+int(t.bxEnd)]) ^ ','
 		tdc := rest << (t.shiftTDC & 63) & t.keepTDC
 		channel := uint64(uint32(text>>32)^zeros>>32) << (24 - 8*more) & 0xffffffff
 
@@ -549,7 +549,7 @@ func decodeRows(out []uint64, src []byte, p int, heads uint64) (int, int) {
 			start := text ^ ('0' | ','<<8 | '0'<<16 | ','<<24 | '0'<<32)
 			known := &o.known[8+text>>16&7]
 			wrong |= (high ^ known.text) | more | start&0xfffff8fff8 | rest&0xff | (uint64(t.bxEnd) ^ 1)
-			wrong |= (uint64(row[before+10+at])^'-')&-uint64(t.minus) | (uint64(row[end]) ^ '.')
+			wrong |= (uint64(row[before+9+at])^'-')&-uint64(t.minus) | (uint64(row[end]) ^ '.')
 			orbit := low | tdc
 			decimals := (load(row[end+1:]) ^ zeros) << 16
 			wrong |= (notDigits(orbit) | notDigits(decimals)) & highBits
@@ -601,11 +601,12 @@ const (
 	window = before + 8 + 2 + 255 + 255 + 16
 )
 
-// orbitText is what decodeRows guesses of ORBIT_CNT: how many digits there are behind the first, masks for the last
-// four and those before them, and, by FPGA, for hits and other words, the text of those before them in the last word
-// and what they add to the orbit.
+// orbitText is what decodeRows guesses of ORBIT_CNT: how many digits there are, masks for the last four and those before
+// them, and, by FPGA, for hits and other words, the text of those before them in the last word and what they add to the
+// orbit. The text's lowest byte, where no digit comes, is the number of digits: so bytes that are no digits never look like
+// digits that are not there.
 type orbitText struct {
-	more      uint8
+	digits    uint8
 	low, high uint64
 	known     [16]struct{ text, orbit uint64 }
 }
@@ -618,8 +619,8 @@ func (o *orbitText) learn(row *[window]byte, more uint64) bool {
 	if digits < 1 {
 		return false
 	}
-	changed := digits != int(o.more)+1
-	o.more = uint8(digits - 1)
+	changed := digits != int(o.digits)
+	o.digits = uint8(digits)
 	o.low = 0xffffffff << (32 - 8*min(digits, 4)) & 0xffffffff
 	o.high = ^uint64(0) << (64 - 8*max(digits-4, 0))
 
@@ -627,7 +628,7 @@ func (o *orbitText) learn(row *[window]byte, more uint64) bool {
 	if row[before] != '0'+HeadHit {
 		known = &o.known[8+row[before+2]&7]
 	}
-	text := load(row[start+digits-12:]) & o.high
+	text := load(row[start+digits-12:])&o.high | uint64(o.digits)
 	value := (text ^ zeros) & o.high
 	orbit := eightDigits(pair(value)) * 1e4
 	// Of the highest orbits the last four digits would have to be looked at too.
