@@ -118,6 +118,7 @@ type server struct {
 	version    string
 	started    time.Time
 	chamberMap *hit.Map
+	knownMaps  []*hit.Map // chamberMap, and the built-in ones
 	thresholds *verdict.Thresholds
 	ref        *reference
 	recent     time.Duration
@@ -215,9 +216,14 @@ func newServer(env *tool.Env, cli *flags) (*server, *tls.Config, error) {
 		}
 	}
 	var err error
-	if s.chamberMap, err = loadMap(cli.Map); err != nil {
-		return nil, nil, err
+	for _, name := range []string{cli.Map, "minidt", "lcp"} {
+		m, err := loadMap(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.knownMaps = append(s.knownMaps, m)
 	}
+	s.chamberMap = s.knownMaps[0]
 	if cli.Reference != "" {
 		if s.ref, err = readReference(cli.Reference); err != nil {
 			return nil, nil, err

@@ -285,6 +285,16 @@ func (s *server) fullState() []byte {
 	return append(t.b, '\n')
 }
 
+// mapOf returns the name of the map that lines of these settings were made with, where it is a known one.
+func (s *server) mapOf(set *hist.Settings) string {
+	for _, m := range s.knownMaps {
+		if set.MadeWith(m) {
+			return m.Name
+		}
+	}
+	return ""
+}
+
 // makeConfig returns the member Config, which never changes.
 func (s *server) makeConfig() []byte {
 	var t doc
@@ -387,6 +397,9 @@ func (s *server) view(t *doc, key string, w *history.Window, sum *history.Sum, t
 	t.close('}')
 
 	t.string("Settings", c.Set.Digest())
+	if name := s.mapOf(c.Set); name != "" {
+		t.string("Map", name)
+	}
 	if bare {
 		t.int("Bare", 1)
 	}

@@ -19,14 +19,14 @@ export function sources(view) {
 }
 
 function pipe(view) {
-  const map = data.config.Map.Name, lcp = map === "lcp";
+  const map = view.Map ?? data.config.Map.Name, lcp = map === "lcp";
   const names = sources(view);
   const cat = ["dtcat", ...(names.length ? names.map(quote) : ["FILE"]), ...(lcp ? ["--from", "lcp"] : []), ...(view.Span.Run ? ["--run", quote(view.Span.Run)] : [])];
-  return { cat: cat.join(" "), hits: lcp ? "HEAD == 2" : "HEAD == 2 && TDC_CHANNEL <= 128", map: map === "minidt" ? "" : ` --map ${quote(map)}` };
+  return { cat: cat.join(" "), filter: lcp ? "dtfilter 'HEAD == 2'" : "dtfilter", map: map === "minidt" ? "" : ` --map ${quote(map)}` };
 }
 
 export function recompute(view) {
-  const { cat, map } = pipe(view);
+  const { cat, filter, map } = pipe(view);
   const s = view.Span;
   const hist = ["dthist", "--window", s.Clock === "all" ? "all" : lengthOf(s.Windows ? s.Seconds / s.Windows : s.Seconds)];
   if (s.Clock === "wall") hist.push("--clock", "wall");
@@ -36,7 +36,6 @@ export function recompute(view) {
     if (h.Auto) hist.push(flag, h.Auto === 11223 ? "auto" : `auto:${h.Auto}`);
     else if (h.Axis && h.Axis.join() !== DEFAULT_HIST[key].join()) hist.push(flag, `${h.Axis[0]}:${h.Axis[0] + h.Axis[1] * h.Axis[2]}:${h.Axis[1]}`);
   }
-  const filter = data.config.Map.Name === "lcp" ? "dtfilter 'HEAD == 2'" : "dtfilter";
   const steps = [cat, filter, `dtchamber${map}`, hist.join(" ")];
   const end = pick(s);
   if (end) steps.push(end);

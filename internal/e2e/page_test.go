@@ -390,17 +390,16 @@ func TestPageCommands(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		stages  []stage
-		flags   []string
 		chamber int
 		channel int
 	}{
-		"sim": {[]stage{{"dtcat", "--run", "commands", "sim:?seed=23&rate=3000&triggers=20&hits=60000&stale=0"}, {"dtfilter"}, {"dtchamber"}, {"dthist", "--window", "2s", "--hist2", "auto"}}, nil, 2, 81},
+		"sim": {[]stage{{"dtcat", "--run", "commands", "sim:?seed=23&rate=3000&triggers=20&hits=60000&stale=0"}, {"dtfilter"}, {"dtchamber"}, {"dthist", "--window", "2s", "--hist2", "auto"}}, 2, 81},
 		"run591": {[]stage{{"dtcat", "--run", "it's run 591", "--from", "lcp", data(t, "run591_lcp.dat.gz")}, {"dtfilter", "HEAD == 2"}, {"dtchamber", "--map", "lcp"}, {"dthist", "--window", "2s"}},
-			[]string{"--map", "lcp"}, 1, 3},
+			1, 3}, // the settings of the lines tell the map
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, file := piped(t, test.stages, test.flags...)
+			s, file := piped(t, test.stages)
 			v := s.visit(t, "")
 			v.phase("ended")
 			lines := bytes.SplitAfter(bytes.TrimSpace(mustRead(t, file)), []byte("\n"))

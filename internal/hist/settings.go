@@ -193,6 +193,17 @@ func (s *Settings) Digest() string {
 	return s.digest
 }
 
+// MadeWith reports whether the digest, which may be of a line that was read, is that of these bins with map m. A line does not tell
+// the last orbit of Hist_2 or a last bin that is cut short: with such bins of one's own the answer is no.
+func (s *Settings) MadeWith(m *hit.Map) bool {
+	c := *s
+	c.SetMap(m)
+	if usual := NewSettings(m).Hist2; c.Hist2.like(&usual) {
+		c.Hist2 = usual
+	}
+	return digest(c.appendBins(nil)) == s.Digest()[:8]
+}
+
 func (s *Settings) windowDigest() string { return digest(fmt.Appendf(nil, "%s %d", s.Clock, s.Length)) }
 
 func digest(b []byte) string {

@@ -142,3 +142,26 @@ func TestDigest(t *testing.T) {
 		seen[s.Digest()] = i
 	}
 }
+
+func TestMadeWith(t *testing.T) {
+	lcp, _ := hit.BuiltinMap("lcp")
+	other, err := hit.ParseMap(lcp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minidt := hit.DefaultMap()
+	for _, auto := range []int64{0, 11223} {
+		set := NewSettings(other)
+		set.Auto = auto
+		line := Line{Counts: NewCounts(set), Window: WindowInfo{Number: NoNumber}}
+		read, err := ParseLine(line.Append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*Settings{set, read.Counts.Set} {
+			if !s.MadeWith(other) || s.MadeWith(minidt) {
+				t.Errorf("auto %d: lcp %v, minidt %v; want true, false", auto, s.MadeWith(other), s.MadeWith(minidt))
+			}
+		}
+	}
+}
