@@ -94,16 +94,15 @@ func (e *exprError) Error() string {
 
 // A filter is a compiled expression. It does not change, so goroutines may share it.
 type filter struct {
-	terms     []*test // a word that passes them all is kept
-	texts     []string
-	expr      string
-	chamberAt int // where CHAMBER stands, or -1
+	terms        []*test // a word that passes them all is kept
+	texts        []string
+	needsChamber bool // the expression names CHAMBER
 }
 
 // compile makes the filter that keeps the words for which expr holds, or with invert the others.
 // Its errors are of type *exprError.
 func compile(expr string, invert bool) (*filter, error) {
-	p := &compiler{expr: expr, chamberAt: -1}
+	p := &compiler{expr: expr}
 	if err := p.scan(); err != nil {
 		return nil, err
 	}
@@ -111,7 +110,7 @@ func compile(expr string, invert bool) (*filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &filter{expr: expr, chamberAt: p.chamberAt}
+	f := &filter{needsChamber: p.needsChamber}
 	if invert {
 		f.terms = []*test{lower(root.normal(true), allHeads)}
 		f.texts = []string{shorten("matches "+root.text, maxReasonBytes, "")}
@@ -130,14 +129,6 @@ func compile(expr string, invert bool) (*filter, error) {
 	return f, nil
 }
 
-// needsChamber reports whether the expression names CHAMBER.
-func (f *filter) needsChamber() bool { return f.chamberAt >= 0 }
-
-// chamberError is the error to give when the stream carries no chambers but the expression names CHAMBER.
-func (f *filter) chamberError() error {
-	return &exprError{f.expr, f.chamberAt, "CHAMBER is known only behind dtchamber", "dtchamber | dtfilter EXPR"}
-}
-
 // reasons says why words are set aside, in the order of eval's bitmaps. All are different.
 func (f *filter) reasons() []string { return f.texts }
 
@@ -154,14 +145,14 @@ func (f *filter) eval(words []uint64, chambers []uint8, fail [][]uint64) {
 		var cs *chamberBlock
 		if len(rest) >= 64 {
 			ws = (*block)(rest)
-			if f.chamberAt >= 0 {
+			if f.needsChamber {
 				cs = (*chamberBlock)(chambers[b*64:])
 			}
 		} else {
 			live = 1<<len(rest) - 1
 			copy(tail[:], rest)
 			ws = &tail
-			if f.chamberAt >= 0 {
+			if f.needsChamber {
 				copy(tailChambers[:], chambers[b*64:len(words)])
 				cs = &tailChambers
 			}
@@ -266,10 +257,10 @@ type lexeme struct {
 func (l lexeme) end() int { return l.pos + len(l.text) }
 
 type compiler struct {
-	expr      string
-	toks      []lexeme
-	starts    []int // of toks in what the parser sees
-	chamberAt int
+	expr         string
+	toks         []lexeme
+	starts       []int // of toks in what the parser sees
+	needsChamber bool
 }
 
 func (p *compiler) errorf(pos int, hint, format string, args ...any) error {
@@ -524,8 +515,8 @@ func (p *compiler) name(t, next lexeme) error {
 			hint = "fields are " + strings.Join(fieldNames, " ")
 		}
 		return p.errorf(t.pos, hint, "unknown field %s", short(t.text))
-	case t.text == fieldNames[fieldChamber] && p.chamberAt < 0:
-		p.chamberAt = t.pos
+	case t.text == fieldNames[fieldChamber]:
+		p.needsChamber = true
 	}
 	return nil
 }

@@ -432,14 +432,6 @@ func TestExprErrorBounds(t *testing.T) {
 	}
 }
 
-func TestChamberError(t *testing.T) {
-	f := mustCompile(t, "HEAD == 2 && CHAMBER == 3", false)
-	want := "CHAMBER is known only behind dtchamber\n  HEAD == 2 && CHAMBER == 3\n               ^ (hint: dtchamber | dtfilter EXPR)"
-	if got := f.chamberError().Error(); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}
-
 // A long expression is shown around the caret.
 func TestExprErrorWindow(t *testing.T) {
 	long := strings.Repeat("FPGA == 1 || ", 100)
@@ -692,7 +684,7 @@ func TestEvalAgainstInterpreter(t *testing.T) {
 		}
 		fail := newFail(f, len(words))
 		given := chambers
-		if !f.needsChamber() {
+		if !f.needsChamber {
 			given = nil
 		}
 		f.eval(words, given, fail)

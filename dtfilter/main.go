@@ -61,7 +61,7 @@ func run(env *tool.Env) error {
 	return env.Copy(out, src, usage, func(fr *wire.Frame) error {
 		switch fr.Kind {
 		case wire.KindWords, wire.KindLate:
-			if fr.Chambers == nil && f.needsChamber() {
+			if fr.Chambers == nil && f.needsChamber {
 				return tool.Hint(errNoChamber, "dtcat FILE | dtchamber | dtfilter 'CHAMBER == 1'")
 			}
 			return sieve.Write(out, fr, f.eval)
