@@ -38,8 +38,7 @@ func windowTitle(l *hist.Line) string {
 	set := l.Counts.Set
 	switch {
 	case set.Clock == hist.Detector && l.Window.Number != hist.NoNumber:
-		at := func(orbit int64) float64 { return float64(orbit) * hit.OrbitNum / hit.OrbitDen }
-		title := fmt.Sprintf("%.1f to %.1f s", at(l.Window.Number*set.Length), at((l.Window.Number+1)*set.Length))
+		title := fmt.Sprintf("%.1f to %.1f s", hit.Seconds(l.Window.Number*set.Length), hit.Seconds((l.Window.Number+1)*set.Length))
 		if l.Window.Epoch > 0 {
 			title += fmt.Sprintf(" after restart %d", l.Window.Epoch)
 		}

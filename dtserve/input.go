@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	maxLine   = 64 << 20
 	peek      = 512         // bytes of the input that are looked at to see what it is
 	maxRuns   = 16          // of partial lines, at a time
 	tellEvery = time.Second // at most one message about bad lines
@@ -39,7 +38,7 @@ type ending struct {
 
 // read takes what comes on standard input until it ends or is stopped.
 func (s *server) read(in *wire.Input) error {
-	lines := tool.NewLines(in, maxLine)
+	lines := tool.NewLines(in, hist.MaxLine)
 	head, _ := lines.Head(1)
 	what := tool.Sniff(head[:min(len(head), peek)])
 	// One bad line at the start is no reason to refuse the others; the end of one that was torn may look like CSV.
@@ -86,7 +85,7 @@ func (s *server) take(text []byte, number int64, at time.Time) {
 		err = s.line(l, text, arrived, true)
 	}
 	switch {
-	case errors.Is(err, history.ErrDouble), errors.Is(err, history.ErrSuperseded):
+	case isOld(err):
 		s.metrics.doubled.Inc() // a source that was read again
 		return
 	case err != nil:
@@ -97,6 +96,11 @@ func (s *server) take(text []byte, number int64, at time.Time) {
 		s.log.Append(text)
 	}
 	s.changed()
+}
+
+// isOld reports whether an error only says that a line, or a newer one of its window, is there already.
+func isOld(err error) bool {
+	return errors.Is(err, history.ErrDouble) || errors.Is(err, history.ErrSuperseded)
 }
 
 // line takes a line, which may be one of the log.
@@ -222,7 +226,7 @@ func (s *server) feed(in *wire.Input, logFile string) error {
 			if s.stopping.Load() {
 				return wire.ErrStopped
 			}
-			if err := s.line(l, text, arrived, false); err != nil && !errors.Is(err, history.ErrDouble) && !errors.Is(err, history.ErrSuperseded) {
+			if err := s.line(l, text, arrived, false); err != nil && !isOld(err) {
 				s.env.Say("%s: a line is left out: %v", logFile, err)
 			}
 			return nil

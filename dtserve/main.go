@@ -466,7 +466,7 @@ func readReference(name string) (*reference, error) {
 	}
 	defer f.Close()
 	digest := sha256.New()
-	lines := tool.LinesOf(io.TeeReader(f, digest), maxLine)
+	lines := tool.LinesOf(io.TeeReader(f, digest), hist.MaxLine)
 	h := history.New(1000, 64<<20)
 	var last *history.Window
 	for {

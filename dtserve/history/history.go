@@ -391,7 +391,7 @@ func (g *group) count(e *entry, l *hist.Line) {
 		for i := range l.Counts.Spans {
 			if s := &l.Counts.Spans[i]; s.Run == g.run.name {
 				*list = addEpoch(*list, EpochInfo{Epoch: s.Epoch, First: e.id, Last: e.id,
-					Start: float64(s.First) * hit.OrbitNum / hit.OrbitDen, End: float64(s.Last+1) * hit.OrbitNum / hit.OrbitDen})
+					Start: hit.Seconds(s.First), End: hit.Seconds(s.Last + 1)})
 			}
 		}
 	}

@@ -46,23 +46,22 @@ func newWindow(l *hist.Line, arrived int64) *Window {
 		Arrived: arrived, Number: hist.NoNumber, Clock: c.Set.Clock, Live: c.LiveSeconds(), Complete: l.Complete, Revision: l.Window.Revision,
 		Settings: c.Set.Digest(), Total: c.Total(), Triggers: c.Trigger.Orbits, Bookkeeping: bookkeeping, Bare: l.Bare,
 	}
-	seconds := func(orbits int64) float64 { return float64(orbits) * hit.OrbitNum / hit.OrbitDen }
 	switch spans := c.Spans; {
 	case l.Bare:
 	case w.Clock == hist.Detector:
-		w.Seconds = seconds(c.Set.Length)
+		w.Seconds = hit.Seconds(c.Set.Length)
 		if !bookkeeping {
 			w.Epoch, w.Number = l.Window.Epoch, l.Window.Number
-			w.Start, w.End = seconds(w.Number*c.Set.Length), seconds((w.Number+1)*c.Set.Length)
+			w.Start, w.End = hit.Seconds(w.Number*c.Set.Length), hit.Seconds((w.Number+1)*c.Set.Length)
 		}
 	case w.Clock == hist.Wall:
 		w.Seconds = float64(c.Set.Length) / 1e9
 		w.Start, w.End = float64(l.Window.Start)/1e6, float64(l.Window.End)/1e6
 	case len(spans) > 0:
 		for i := range spans {
-			w.Seconds += seconds(spans[i].Last + 1 - spans[i].First)
+			w.Seconds += hit.Seconds(spans[i].Last + 1 - spans[i].First)
 		}
-		w.Start, w.End = seconds(spans[0].First), seconds(spans[len(spans)-1].Last+1)
+		w.Start, w.End = hit.Seconds(spans[0].First), hit.Seconds(spans[len(spans)-1].Last+1)
 	}
 	n := len(c.Chambers)
 	lists := make([]int64, 2*n+2*FPGAs)

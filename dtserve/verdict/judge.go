@@ -367,15 +367,13 @@ func (j *Judge) Add(w *Window, c *hist.Counts) {
 func (j *Judge) place(c *hist.Counts) {
 	if n := len(c.Spans); n > 0 {
 		s := &c.Spans[n-1]
-		j.from, j.to = seconds(s.First), seconds(s.Last+1)
+		j.from, j.to = hit.Seconds(s.First), hit.Seconds(s.Last+1)
 	}
 	j.end = j.to
 	if c.Set.Clock == hist.Detector {
 		j.end = j.w.End
 	}
 }
-
-func seconds(orbits int64) float64 { return float64(orbits) * hit.OrbitNum / hit.OrbitDen }
 
 // anew begins all spans anew, as a new epoch does. Alarms stand on.
 func (j *Judge) anew() {
@@ -885,7 +883,7 @@ func (j *Judge) addSteps(c *hist.Counts) {
 		for _, k := range c.FPGA[f.number].TDC {
 			n += k
 		}
-		within := float64(n) / j.w.Live * seconds(j.t.Step.Orbits) / (size * float64(len(f.chambers)))
+		within := float64(n) / j.w.Live * hit.Seconds(j.t.Step.Orbits) / (size * float64(len(f.chambers)))
 		if last := c.FPGA[f.number].Last; last >= 0 && within >= j.t.Rate.Expected {
 			known++
 			p += math.Exp(-within)
@@ -909,7 +907,7 @@ func (j *Judge) addSteps(c *hist.Counts) {
 		s = bad
 	}
 	j.see(j.step, s, "FPGA %d is %d orbits (%.1f s) behind FPGA %d; at most %d are in step", lo.number, apart,
-		seconds(apart), hi.number, j.t.Step.Orbits)
+		hit.Seconds(apart), hi.number, j.t.Step.Orbits)
 }
 
 // addStructure judges whether a histogram of an FPGA is flat. Hits of one orbit may share a bin, so that a bin's variance

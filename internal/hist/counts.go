@@ -205,7 +205,7 @@ func (c *Counts) Total() int64 {
 }
 
 // LiveSeconds returns the live detector time.
-func (c *Counts) LiveSeconds() float64 { return float64(c.live()) * hit.OrbitNum / hit.OrbitDen }
+func (c *Counts) LiveSeconds() float64 { return hit.Seconds(c.live()) }
 
 // Bare reports whether only what bare lines have is known.
 func (c *Counts) Bare() bool { return c.Set.bare }

@@ -26,6 +26,9 @@ func Ticks(w uint64) int64 {
 	return (int64(uint32(w>>OrbitShift))*BXPerOrbit+int64(w>>BXShift&4095))*TicksPerBX + int64(w&31)
 }
 
+// Seconds returns how long so many orbits last.
+func Seconds(orbits int64) float64 { return float64(orbits) * OrbitNum / OrbitDen }
+
 // OrbitsIn returns how many orbits make ns nanoseconds, rounded to the nearest, at least 1.
 func OrbitsIn(ns int64) int64 {
 	const orbit = OrbitNum * 1_000_000_000 / OrbitDen // 89 100 ns
