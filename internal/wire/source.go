@@ -52,16 +52,28 @@ type Bad struct {
 // NewSource opens a stream on w with one lane. w is the Source's from now on: Source.Flush flushes it. stage is the name of the program
 // in ledgers; lateness is in orbits.
 func NewSource(w *Writer, lane Lane, stage string, lateness int64) (*Source, error) {
+	return ResumeSource(w, lane, stage, lateness, &Mark{Partition: NoPartition})
+}
+
+// ResumeSource opens a stream on w that goes on with a lane where a mark of it stands: with its number, and its judgement, whose lateness
+// is kept; without a judgement the lane is judged anew from there on.
+func ResumeSource(w *Writer, lane Lane, stage string, lateness int64, m *Mark) (*Source, error) {
 	if err := CheckRun(lane.Run); err != nil {
 		return nil, err
 	}
-	s := &Source{w: w, lane: lane, stage: stage, j: newJudge(lateness), now: time.Now}
-	s.place.Partition = NoPartition
+	s := &Source{w: w, lane: lane, stage: stage, j: newJudge(lateness), now: time.Now, read: m.Number, next: m.Number, serial: m.Serial, place: *m}
+	s.place.State = slices.Clone(m.State)
+	if err := s.j.restore(m.State); err != nil {
+		return nil, err
+	}
 	if err := w.Preamble(); err != nil {
 		return nil, err
 	}
-	return s, w.Lane(&Frame{}, &lane)
+	return s, w.Lane(s.point(), &lane)
 }
+
+// Place returns the last place that At noted while nothing was held. It is valid until the next call of the Source.
+func (s *Source) Place() *Mark { return &s.place }
 
 // Add takes the next records: words, and between them those that are no word, ascending by Record. It keeps
 // neither slice.

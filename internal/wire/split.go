@@ -1,0 +1,714 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"dt/internal/hit"
+)
+
+// A Splitter makes messages of the frames of one lane: small streams, each of which can be read alone. A whole run is divided by orbit
+// over n lanes; with one lane, or for a lane that is a part of a run already, frames stay as they are.
+type Splitter struct {
+	// Send receives each message with the lane it is of, 0 … n−1, and the number behind its last record. It must not keep the value.
+	Send func(k int, value []byte, next uint64) error
+
+	lane  Lane // as it comes in
+	n     int
+	limit int // bytes of a message
+	parts []*part
+	text  []byte // of the chamber map
+
+	// Of a run that is divided.
+	track   *Track
+	ledgers []Frame // that stand before the next frame
+	count   int     // of them
+	start   uint64  // number of the first record
+	next    uint64  // number of the next record
+	recent  []uint16
+	frame   uint64           // counts changes of the frames' kind, epoch, or whether they have chambers
+	like    Frame            // has those
+	spare   int              // more than a piece of the present frame adds to a message
+	epochs  []reached        // that are open
+	oldest  uint32           // of them
+	place   Mark             // of the last mark whose number could be told in each lane; the numbers are in the parts
+	pos     [pieceLen]uint32 // in the first lane's frame, of the numbers of a piece that are not present
+}
+
+// reached is the horizon of an epoch.
+type reached struct {
+	epoch   uint32
+	horizon uint64
+}
+
+// A part is one of the lanes.
+type part struct {
+	lane Lane
+	w    *Writer // collects the message
+	buf  bytes.Buffer
+	next uint64 // number of the next record
+	late uint64
+	at   uint64 // number at the Splitter's place
+
+	// The words or late frame that is being built.
+	f        Frame
+	open     bool
+	frame    uint64  // as Splitter.frame was, while it is open
+	chambers []uint8 // the memory of f.Chambers
+	asides   []aside
+	size     int // of what stands in the message, without the frame
+
+	epochs []reached // what was said last
+	oldest uint32
+}
+
+// aside is what one stage set aside for one reason.
+type aside struct {
+	stage string
+	e     Entry
+}
+
+const (
+	// pieceLen is how many numbers are divided between two looks at the sizes of the messages.
+	pieceLen = 512
+	// recentLen is how many numbers back a mark may point.
+	recentLen = 1 << 16
+	// MinMessage is the least that a message must be able to hold: marks of any size, some words, and their ledgers.
+	MinMessage = 32 << 10
+)
+
+// NewSplitter returns a Splitter of a lane over n lanes, with messages of at most limit bytes, which is at least MinMessage.
+func NewSplitter(lane *Lane, n, limit int) *Splitter {
+	s := &Splitter{lane: *lane, n: n, limit: min(limit, MaxPayload), track: NewTrack(lane), start: lane.FloorNumber, next: lane.FloorNumber}
+	if lane.N > 1 {
+		s.n = 1
+	}
+	if s.n > 1 {
+		s.recent = make([]uint16, recentLen)
+	}
+	for k := range s.n {
+		p := &part{lane: *lane}
+		if s.n > 1 {
+			p.lane.K, p.lane.N = uint32(k+1), uint32(s.n)
+			p.lane.FloorEpoch, p.lane.FloorOrbit, p.lane.FloorNumber = 0, 0, 0
+		}
+		p.w = NewWriter(&p.buf)
+		s.parts = append(s.parts, p)
+	}
+	s.place.Partition = NoPartition
+	return s
+}
+
+// Add takes the next frame of the lane, a lane frame included.
+func (s *Splitter) Add(f *Frame) error {
+	switch f.Kind {
+	case KindLane:
+		return s.setLane(f.Lane)
+	case KindMap:
+		if err := s.Flush(); err != nil {
+			return err
+		}
+		s.text = bytes.Clone(f.payload)
+		if size := len(s.text) + 2*HeaderSize; size > s.limit/2 {
+			return fmt.Errorf("a chamber map of %d bytes, but messages of at most %d", len(s.text), s.limit)
+		}
+		return nil
+	}
+	if s.n == 1 {
+		return s.pass(f)
+	}
+	switch f.Kind {
+	case KindLedger:
+		s.ledger(f)
+	case KindWords, KindLate:
+		return s.words(f)
+	case KindMark:
+		return s.mark(f)
+	case KindEnd:
+		return s.end(f)
+	}
+	return nil
+}
+
+// setLane takes a lane frame: the lane goes on, maybe with another map.
+func (s *Splitter) setLane(l *Lane) error {
+	if l.Map == s.lane.Map && l.Form == s.lane.Form {
+		return nil
+	}
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	s.lane.Map, s.lane.Form = l.Map, l.Form
+	for _, p := range s.parts {
+		p.lane.Map, p.lane.Form = l.Map, l.Form
+	}
+	return nil
+}
+
+// begin opens the message of a part, if it is not.
+func (s *Splitter) begin(p *part) error {
+	if p.size > 0 {
+		return nil
+	}
+	at := &Frame{Next: p.next}
+	p.w.Preamble()
+	err := p.w.Lane(at, &p.lane)
+	if p.lane.Map != 0 && s.text != nil {
+		err = p.w.Map(at, s.text)
+	}
+	p.size = p.buf.Len() + 8*p.w.n
+	return err
+}
+
+// pass puts a frame into the message as it is.
+func (s *Splitter) pass(f *Frame) error {
+	p := s.parts[0]
+	var ledgers []Frame
+	size := len(f.raw)
+	switch f.Kind {
+	case KindLedger:
+		s.ledger(f)
+		return nil
+	case KindWords, KindLate:
+		ledgers = s.ledgersOf(f)
+		for i := range ledgers {
+			size += len(ledgers[i].raw)
+		}
+	case KindCut:
+		return nil
+	}
+	if p.size > 0 && p.size+size > s.limit {
+		if err := s.send(0); err != nil {
+			return err
+		}
+	}
+	if p.size == 0 {
+		p.next = f.First
+	}
+	if err := s.begin(p); err != nil {
+		return err
+	}
+	for i := range ledgers {
+		p.w.Pass(&ledgers[i]) // an error stays in the Writer
+	}
+	p.next = f.Next
+	p.size += size
+	if err := p.w.Pass(f); err != nil || f.Kind != KindMark && f.Kind != KindEnd {
+		return err
+	}
+	return s.send(0)
+}
+
+// ledgersOf returns the ledgers that stand before a words or late frame. They are good until the next ledger frame.
+func (s *Splitter) ledgersOf(f *Frame) []Frame {
+	ledgers := s.ledgers[:s.count]
+	s.count = 0
+	if len(ledgers) > 0 && (ledgers[0].First != f.First || ledgers[0].Next != f.Next) {
+		return nil
+	}
+	return ledgers
+}
+
+// ledger keeps a ledger frame for the words that follow.
+func (s *Splitter) ledger(f *Frame) {
+	if s.count > 0 && (s.ledgers[0].First != f.First || s.ledgers[0].Next != f.Next) {
+		s.count = 0 // nothing followed it
+	}
+	if s.count == len(s.ledgers) {
+		s.ledgers = append(s.ledgers, Frame{})
+	}
+	l := &s.ledgers[s.count]
+	s.count++
+	l.Kind, l.First, l.Next, l.Count = f.Kind, f.First, f.Next, f.Count
+	l.raw = append(l.raw[:0], f.raw...)
+	l.Ledger.Stage, l.Ledger.Read, l.Ledger.Kept = f.Ledger.Stage, f.Ledger.Read, f.Ledger.Kept
+	l.Ledger.Entries = slices.Grow(l.Ledger.Entries[:0], len(f.Ledger.Entries))[:len(f.Ledger.Entries)]
+	for i, e := range f.Ledger.Entries {
+		to := &l.Ledger.Entries[i]
+		to.Reason, to.Count = e.Reason, e.Count
+		to.Numbers = append(to.Numbers[:0], e.Numbers...)
+	}
+}
+
+// words divides a words or late frame.
+func (s *Splitter) words(f *Frame) error {
+	ledgers := s.ledgersOf(f)
+	first := f.First
+	s.track.Admit(f) // whoever reads the lanes would not know what came again
+	if f.First > s.next {
+		// Whose words are missing nobody knows: the first lane shows the gap.
+		if err := s.close(0); err != nil {
+			return err
+		}
+		s.parts[0].next += f.First - s.next
+		clear(s.recent)
+		s.start = max(s.start, f.First-min(f.First, recentLen))
+		s.next = f.First
+	}
+	if f.First >= f.Next {
+		s.reach(f)
+		return nil
+	}
+	if s.like.Kind != f.Kind || s.like.Epoch != f.Epoch || (s.like.Chambers != nil) != (f.Chambers != nil) {
+		s.frame++
+		s.like.Kind, s.like.Epoch, s.like.Chambers = f.Kind, f.Epoch, nil
+		if f.Chambers != nil {
+			s.like.Chambers = []uint8{}
+		}
+	}
+	if err := s.reasons(ledgers); err != nil {
+		return err
+	}
+	cover := int(f.Next - f.First)
+	k := 0 // words so far
+	for from := 0; from < cover; from += pieceLen {
+		to := min(from+pieceLen, cover)
+		if f.Present == nil {
+			s.piece(f, f.Words[from:to], from)
+		} else {
+			k = s.sparse(f, from, to, k)
+			for i := range ledgers {
+				s.setAside(&ledgers[i].Ledger, int(f.First-first), from, to)
+			}
+		}
+		if to == cover {
+			s.reach(f)
+		}
+		if err := s.sizes(); err != nil {
+			return err
+		}
+	}
+	if f.Kind == KindWords {
+		return nil
+	}
+	for k := range s.parts {
+		// The horizon goes on, and may leave the late words' newest orbits behind.
+		if err := s.close(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// target returns a part that takes words of a frame.
+func (s *Splitter) target(k int, f *Frame) *part {
+	p := s.parts[k]
+	_ = s.close(k) // an error stays in the Writer
+	p.open, p.frame = true, s.frame
+	p.f = Frame{Kind: f.Kind, First: p.next, Epoch: f.Epoch, Horizon: s.horizon(f.Epoch), Open: s.oldest,
+		Words: p.f.Words[:0], Newest: p.f.Newest[:0], Present: p.f.Present[:0]}
+	if f.Kind == KindWords {
+		p.f.Open = min(s.oldest, f.Epoch)
+	}
+	if f.Chambers != nil {
+		p.f.Chambers = p.chambers[:0]
+	}
+	return p
+}
+
+// horizon returns how far an epoch was known to have come before the frame that is being divided.
+func (s *Splitter) horizon(epoch uint32) uint64 {
+	for _, e := range s.epochs {
+		if e.epoch == epoch {
+			return e.horizon
+		}
+	}
+	return 0
+}
+
+// piece divides words that stand one after the other; k is how many are before them in the frame.
+func (s *Splitter) piece(f *Frame, words []uint64, k int) {
+	n := uint32(s.n)
+	for i, w := range words {
+		to := LaneOf(hit.Orbit(w), n) - 1
+		s.recent[s.next%recentLen] = uint16(to)
+		s.next++
+		p := s.parts[to]
+		if p.frame != s.frame {
+			p = s.target(int(to), f)
+		}
+		if len(p.f.Present) > 0 {
+			p.setPresent()
+		}
+		p.f.Words = append(p.f.Words, w)
+		if f.Kind == KindLate {
+			p.f.Newest = append(p.f.Newest, f.Newest[k+i])
+			p.late++
+		}
+		if f.Chambers != nil {
+			p.f.Chambers = append(p.f.Chambers, f.Chambers[k+i])
+		}
+		p.next++
+	}
+}
+
+// setPresent says that the next number is present. Only the first lane has numbers that are not.
+func (p *part) setPresent() {
+	at := p.next - p.f.First
+	if at/64 == uint64(len(p.f.Present)) {
+		p.f.Present = append(p.f.Present, 0)
+	}
+	p.f.Present[at/64] |= 1 << (at % 64)
+}
+
+// setAbsent says that the next number is not present, and returns where in the frame that is.
+func (p *part) setAbsent() uint32 {
+	at := p.next - p.f.First
+	if len(p.f.Present) == 0 {
+		// All before it are.
+		for range at / 64 {
+			p.f.Present = append(p.f.Present, ^uint64(0))
+		}
+		p.f.Present = append(p.f.Present, 1<<(at%64)-1)
+	}
+	if at/64 == uint64(len(p.f.Present)) {
+		p.f.Present = append(p.f.Present, 0)
+	}
+	p.next++
+	return uint32(at)
+}
+
+// sparse divides the numbers from … to of a frame that has not all of them; k is how many words stand before those. It returns how many
+// stand before to.
+func (s *Splitter) sparse(f *Frame, from, to, k int) int {
+	for i := from; i < to; {
+		if run := min(bits.TrailingZeros64(^(f.Present[i/64] >> (i % 64))), 64-i%64, to-i); run > 0 {
+			s.piece(f, f.Words[k:k+run], k)
+			k += run
+			i += run
+			continue
+		}
+		p := s.parts[0]
+		if p.frame != s.frame {
+			p = s.target(0, f)
+		}
+		s.pos[i-from] = p.setAbsent()
+		s.recent[s.next%recentLen] = 0
+		s.next++
+		i++
+	}
+	return k
+}
+
+// reasons looks at what the ledgers of the next frame will add to that of the first lane, which is ended if it has no room for as many reasons.
+func (s *Splitter) reasons(ledgers []Frame) error {
+	const perNumber = 8 + 4 + 1 + 1 // a word, its newest orbit, its chamber, and bits
+	s.spare = HeaderSize + pieceLen*perNumber
+	p := s.parts[0]
+	full := false
+	for i := range ledgers {
+		l := &ledgers[i].Ledger
+		n := len(l.Entries)
+		for j := range p.asides {
+			if p.asides[j].stage == l.Stage {
+				n++
+			}
+		}
+		full = full || n > MaxReasons
+		s.spare += HeaderSize + 16 + len(l.Stage)
+		for _, e := range l.Entries {
+			s.spare += 16 + len(e.Reason) + 8*bitmapLen(pieceLen)
+		}
+	}
+	if full {
+		return s.close(0)
+	}
+	return nil
+}
+
+// setAside takes what a ledger says of the numbers from … to of the frame that is being divided, of which as many as cut are gone.
+func (s *Splitter) setAside(l *Ledger, cut, from, to int) {
+	p := s.parts[0]
+	for i := range l.Entries {
+		e := &l.Entries[i]
+		var mine *Entry
+		for at := from + cut; at < to+cut; at++ {
+			rest := e.Numbers[at/64] >> (at % 64)
+			if rest == 0 {
+				at |= 63
+				continue
+			}
+			if at += bits.TrailingZeros64(rest); at >= to+cut {
+				break
+			}
+			if mine == nil {
+				mine = p.aside(l.Stage, e.Reason)
+			}
+			pos := int(s.pos[at-cut-from])
+			for len(mine.Numbers) <= pos/64 {
+				mine.Numbers = append(mine.Numbers, 0)
+			}
+			mine.Numbers[pos/64] |= 1 << (pos % 64)
+			mine.Count++
+		}
+	}
+}
+
+// aside returns the entry of a stage's reason.
+func (p *part) aside(stage, reason string) *Entry {
+	for i := range p.asides {
+		if a := &p.asides[i]; a.stage == stage && a.e.Reason == reason {
+			return &a.e
+		}
+	}
+	p.asides = append(p.asides, aside{stage, Entry{Reason: reason}})
+	return &p.asides[len(p.asides)-1].e
+}
+
+// reach notes the horizon behind a frame, also in the frames that are being built.
+func (s *Splitter) reach(f *Frame) {
+	s.oldest = max(s.oldest, f.Open)
+	s.epochs = slices.DeleteFunc(s.epochs, func(e reached) bool { return e.epoch < s.oldest })
+	if f.Epoch < s.oldest {
+		return
+	}
+	i, ok := slices.BinarySearchFunc(s.epochs, f.Epoch, func(e reached, epoch uint32) int { return int(int64(e.epoch) - int64(epoch)) })
+	if !ok {
+		s.epochs = slices.Insert(s.epochs, i, reached{epoch: f.Epoch})
+	}
+	s.epochs[i].horizon = max(s.epochs[i].horizon, f.Horizon)
+	for _, p := range s.parts {
+		if p.open && p.f.Epoch == f.Epoch {
+			p.f.Horizon = s.epochs[i].horizon
+			p.f.Open = s.oldest
+		}
+	}
+}
+
+// sizes sends the messages, and ends the frames, that another piece could make too large.
+func (s *Splitter) sizes() error {
+	for k, p := range s.parts {
+		if !p.open {
+			continue
+		}
+		cover := int(p.next - p.f.First)
+		size := p.size + HeaderSize + 8*len(p.f.Words) + 4*len(p.f.Newest) + len(p.f.Chambers) + 8*len(p.f.Present)
+		for i := range p.asides {
+			size += HeaderSize + 32 + len(p.asides[i].stage) + len(p.asides[i].e.Reason) + 8*bitmapLen(cover)
+		}
+		var err error
+		switch {
+		case size+s.spare > s.limit:
+			err = s.send(k)
+		case cover+pieceLen > MaxCover:
+			err = s.close(k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close puts the frame that is being built into the message, with its ledgers.
+func (s *Splitter) close(k int) error {
+	p := s.parts[k]
+	if !p.open {
+		return p.w.err
+	}
+	p.open, p.frame = false, 0
+	f := &p.f
+	f.Next = p.next
+	if f.Chambers != nil {
+		p.chambers = f.Chambers
+	}
+	if err := s.begin(p); err != nil {
+		return err
+	}
+	cover := int(f.Next - f.First)
+	present := f.Present
+	if len(present) == 0 {
+		f.Present = nil
+	}
+	s.closeLedgers(p, cover)
+	err := p.w.Words(f)
+	f.Present = present
+	p.say(f.Epoch, f.Horizon, f.Open)
+	p.size = p.buf.Len() + 8*p.w.n
+	return err
+}
+
+// closeLedgers writes the ledgers of a frame, each stage's by itself: what it kept is what the next one read.
+func (s *Splitter) closeLedgers(p *part, cover int) {
+	if len(p.asides) == 0 {
+		return
+	}
+	var list []Ledger
+	for _, a := range p.asides {
+		i := slices.IndexFunc(list, func(l Ledger) bool { return l.Stage == a.stage })
+		if i < 0 {
+			i = len(list)
+			list = append(list, Ledger{Stage: a.stage})
+		}
+		for len(a.e.Numbers) < bitmapLen(cover) {
+			a.e.Numbers = append(a.e.Numbers, 0)
+		}
+		list[i].Entries = append(list[i].Entries, a.e)
+		list[i].Read += a.e.Count
+	}
+	kept := len(p.f.Words)
+	for i := range slices.Backward(list) {
+		list[i].Kept = kept
+		kept += list[i].Read
+		list[i].Read = kept
+	}
+	at := p.f
+	for i := range list {
+		at.Ledger = list[i]
+		p.w.Ledger(&at)
+	}
+	p.asides = p.asides[:0]
+}
+
+// say notes what a part has been told of an epoch.
+func (p *part) say(epoch uint32, horizon uint64, oldest uint32) {
+	p.oldest = max(p.oldest, oldest)
+	p.epochs = slices.DeleteFunc(p.epochs, func(e reached) bool { return e.epoch < p.oldest || e.epoch == epoch })
+	p.epochs = append(p.epochs, reached{epoch, horizon})
+}
+
+// heard reports whether a part has been told that an epoch has come that far.
+func (p *part) heard(e reached) bool { return slices.Contains(p.epochs, e) }
+
+// mark sends a mark to all lanes, with its number in each.
+func (s *Splitter) mark(f *Frame) error {
+	s.reach(f)
+	if m := &f.Mark; m.Number <= s.next && m.Number >= s.start && s.next-m.Number <= recentLen {
+		for _, p := range s.parts {
+			p.at = p.next
+		}
+		for n := m.Number; n < s.next; n++ {
+			s.parts[s.recent[n%recentLen]].at--
+		}
+		state := append(s.place.State[:0], m.State...)
+		s.place = *m
+		s.place.State = state
+	} else {
+		// It points too far back, so the place before it is told again.
+		s.place.Newest, s.place.Time, s.place.Serial = m.Newest, m.Time, m.Serial
+	}
+	for k, p := range s.parts {
+		if err := s.close(k); err != nil {
+			return err
+		}
+		if p.size+HeaderSize+3*MaxText+256 > s.limit {
+			if err := s.send(k); err != nil {
+				return err
+			}
+		}
+		if err := s.begin(p); err != nil {
+			return err
+		}
+		at := s.here(p, f)
+		at.Mark = s.place
+		at.Mark.Number = p.at
+		if err := p.w.Mark(at); err != nil {
+			return err
+		}
+		p.say(f.Epoch, f.Horizon, f.Open)
+		p.size = p.buf.Len() + 8*p.w.n
+	}
+	return s.Flush()
+}
+
+// here is a frame header with what f says, where a part is.
+func (s *Splitter) here(p *part, f *Frame) *Frame {
+	return &Frame{First: p.next, Next: p.next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
+}
+
+// end ends all lanes.
+func (s *Splitter) end(f *Frame) error {
+	for k, p := range s.parts {
+		if err := s.close(k); err != nil {
+			return err
+		}
+		if p.size+HeaderSize+MaxText+64 > s.limit {
+			if err := s.send(k); err != nil {
+				return err
+			}
+		}
+		if err := s.begin(p); err != nil {
+			return err
+		}
+		at := s.here(p, f)
+		at.End = End{Stopped: f.End.Stopped, Why: f.End.Why, Read: p.next, Late: p.late}
+		if k == 0 {
+			at.End.Rejected = f.End.Rejected
+		}
+		if err := p.w.End(at); err != nil {
+			return err
+		}
+		p.size = p.buf.Len() + 8*p.w.n
+	}
+	return s.Flush()
+}
+
+// Flush sends all that there is.
+func (s *Splitter) Flush() error {
+	for k := range s.parts {
+		if err := s.send(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends the message of a part, if it has one.
+func (s *Splitter) send(k int) error {
+	p := s.parts[k]
+	if err := s.close(k); err != nil || p.size == 0 {
+		return err
+	}
+	if err := p.w.Flush(); err != nil {
+		return err
+	}
+	if p.buf.Len() > s.limit {
+		return fmt.Errorf("a message of %d bytes, but at most %d are possible", p.buf.Len(), s.limit)
+	}
+	err := s.Send(k, p.buf.Bytes(), p.next)
+	p.buf.Reset()
+	p.size = 0
+	return err
+}
+
+// Behind reports whether some lanes have not been told how far the run has come.
+func (s *Splitter) Behind() bool {
+	return slices.ContainsFunc(s.parts, s.behind)
+}
+
+func (s *Splitter) behind(p *part) bool {
+	if s.n == 1 {
+		return false
+	}
+	return p.oldest < s.oldest || slices.ContainsFunc(s.epochs, func(e reached) bool { return !p.heard(e) })
+}
+
+// Tell tells the lanes that do not know it how far the run has come, by frames without words, so that a quiet lane holds nothing back.
+func (s *Splitter) Tell() error {
+	for k, p := range s.parts {
+		if !s.behind(p) {
+			continue
+		}
+		if err := s.close(k); err != nil {
+			return err
+		}
+		if err := s.begin(p); err != nil {
+			return err
+		}
+		for _, e := range s.epochs {
+			if p.heard(e) && p.oldest >= s.oldest {
+				continue
+			}
+			at := &Frame{Kind: KindWords, First: p.next, Next: p.next, Horizon: e.horizon, Epoch: e.epoch, Open: s.oldest}
+			if err := p.w.Words(at); err != nil {
+				return err
+			}
+			p.say(e.epoch, e.horizon, s.oldest)
+		}
+		p.oldest = s.oldest
+		p.size = p.buf.Len() + 8*p.w.n
+	}
+	return s.Flush()
+}
