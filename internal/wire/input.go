@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -22,19 +23,52 @@ func Enlarge(f *os.File) {
 // An Input is a file that can be waited for.
 type Input struct {
 	*os.File
-	stop int // readable when the program has been asked to stop; −1: never
+	stop int    // readable when the program has been asked to stop; −1: never
+	head []byte // was peeked at, and comes first
 }
 
 // NewInput returns an Input of f; stop is a file descriptor that becomes readable when the program has been asked to stop, or −1.
 func NewInput(f *os.File, stop int) *Input {
 	Enlarge(f)
-	return &Input{f, stop}
+	return &Input{File: f, stop: stop}
+}
+
+// Peek returns the beginning of what Read will return: n bytes, and more if they are there, or all there is. Before anything was read.
+func (in *Input) Peek(n int) ([]byte, error) {
+	for len(in.head) < n {
+		if _, err := in.poll(-1); err != nil {
+			return in.head, err
+		}
+		b := make([]byte, max(n, 4096))
+		k, err := in.File.Read(b)
+		in.head = append(in.head, b[:k]...)
+		if errors.Is(err, io.EOF) {
+			return in.head, nil
+		}
+		if err != nil {
+			return in.head, err
+		}
+	}
+	return in.head, nil
+}
+
+// Read reads what was peeked at, and then from the file.
+func (in *Input) Read(b []byte) (int, error) {
+	if len(in.head) == 0 {
+		return in.File.Read(b)
+	}
+	n := copy(b, in.head)
+	in.head = in.head[n:]
+	return n, nil
 }
 
 // Await returns when a read would not block. Before it waits, and again whenever the time that idle returned is over, it calls
 // idle, which flushes what a reader downstream should see by now; 0 means without end. It returns ErrStopped when the program has been asked
 // to stop, and idle's error.
 func (in *Input) Await(idle func() (time.Duration, error)) error {
+	if len(in.head) > 0 {
+		return nil
+	}
 	if ready, err := in.poll(0); ready || err != nil {
 		return err
 	}

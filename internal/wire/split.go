@@ -34,6 +34,7 @@ type Splitter struct {
 	epochs  []reached        // that are open
 	oldest  uint32           // of them
 	place   Mark             // of the last mark whose number could be told in each lane; the numbers are in the parts
+	front   Frame            // header of the last frame
 	pos     [pieceLen]uint32 // in the first lane's frame, of the numbers of a piece that are not present
 }
 
@@ -115,6 +116,9 @@ func (s *Splitter) Add(f *Frame) error {
 			return fmt.Errorf("a chamber map of %d bytes, but messages of at most %d", len(s.text), s.limit)
 		}
 		return nil
+	}
+	if f.Kind != KindLedger {
+		s.front = Frame{Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
 	}
 	if s.n == 1 {
 		return s.pass(f)
@@ -643,6 +647,13 @@ func (s *Splitter) end(f *Frame) error {
 		p.size = p.buf.Len() + 8*p.w.n
 	}
 	return s.Flush()
+}
+
+// Stop ends the lanes of an input that was stopped.
+func (s *Splitter) Stop(why string) error {
+	f := s.front
+	f.End = End{Stopped: true, Why: why}
+	return s.end(&f)
 }
 
 // Flush sends all that there is.
