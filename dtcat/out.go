@@ -259,6 +259,7 @@ var errLimit = errors.New("limit")
 // streamToText writes the words of a stream as text.
 func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 	cuts := 0
+	tracks := map[wire.ID]*wire.Track{} // what comes twice is written once
 	defer func() {
 		if s, ok := c.out.(*textSink); ok {
 			s.m = hit.DefaultMap() // the next source may have none
@@ -286,6 +287,9 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 			if f.Lane.Map == 0 {
 				c.out.(*textSink).m = hit.DefaultMap()
 			}
+			if tracks[f.Lane.ID()] == nil {
+				tracks[f.Lane.ID()] = wire.NewTrack(f.Lane)
+			}
 		case wire.KindMap:
 			m, err := hit.ParseMap(f.Payload())
 			if err != nil {
@@ -293,6 +297,7 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 			}
 			c.out.(*textSink).m = m
 		case wire.KindWords, wire.KindLate:
+			tracks[f.Lane.ID()].Admit(f)
 			end, err := c.hand(k, batch{words: f.Words, chambers: f.Chambers})
 			switch {
 			case err != nil:

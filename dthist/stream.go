@@ -145,6 +145,9 @@ func (p *program) frame(f *wire.Frame) error {
 	}
 	switch f.Kind {
 	case wire.KindLane:
+		if l.stopped && f.Lane.FloorNumber > l.track.Next() {
+			p.newLane(l, f.Lane) // another has read on in between; what is pending here is with him
+		}
 		l.stopped = false
 	case wire.KindMap:
 		return p.useMap(f)
@@ -203,15 +206,25 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 	if run.n != id.N {
 		return nil, fmt.Errorf("standard input: %s, but run %s had %d lanes before", id, id.Run, run.n)
 	}
-	l := &lane{id: id, track: wire.NewTrack(f.Lane), run: run, first: f.Lane.FloorNumber, seen: time.Now(), told: time.Now()}
-	l.h = hist.NewLane(p.set, id.Run)
+	l := &lane{id: id, run: run, seen: time.Now(), told: time.Now()}
+	p.newLane(l, f.Lane)
+	p.lanes.byID[id] = l
+	run.seen++
+	return l, nil
+}
+
+// newLane makes a lane begin, at its floor. Where that is in the middle of what the source has read, and no results say up to where it is booked, the
+// first windows may lack hits.
+func (p *program) newLane(l *lane, at *wire.Lane) {
+	l.track, l.first, l.place = wire.NewTrack(at), at.FloorNumber, nil
+	l.h = hist.NewLane(p.set, l.id.Run)
 	l.h.Emit = func(w hist.Window) error { return p.window(l, w) }
 	if p.hits != nil || p.cosmo != nil {
 		l.h.Hit = p.hit
 	}
-	p.lanes.byID[id] = l
-	run.seen++
-	return l, nil
+	if at.FloorNumber > 0 && at.FloorEpoch == 0 && at.FloorOrbit == 0 {
+		l.h.Gap()
+	}
 }
 
 // missing returns how many records before number were never seen.

@@ -163,6 +163,12 @@ func (versionFlag) BeforeApply(app *kong.Kong, vars kong.Vars) error {
 // Parse reads the command line into cli, a struct with kong tags. Flags can also be set in the environment: --max-gap of dtcat is
 // DT_CAT_MAX_GAP. about is the program's description and examples its pipes, both shown by -h. vars are names and values for ${name} in the tags.
 func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
+	_, err := e.ParseCommand(cli, about, examples, vars...)
+	return err
+}
+
+// ParseCommand is Parse for a program that has commands. It returns which one was given, with the names of its arguments: "lag <group>".
+func (e *Env) ParseCommand(cli any, about, examples string, vars ...string) (command string, err error) {
 	done := false
 	values := kong.Vars{"version": Version}
 	for i := 0; i+1 < len(vars); i += 2 {
@@ -189,19 +195,19 @@ func (e *Env) Parse(cli any, about, examples string, vars ...string) error {
 		}),
 	)
 	if err != nil {
-		return fmt.Errorf("command line: %w", err)
+		return "", fmt.Errorf("command line: %w", err)
 	}
-	_, err = k.Parse(e.Args)
+	ctx, err := k.Parse(e.Args)
 	var path *fs.PathError
 	switch {
 	case done:
-		return errDone
+		return "", errDone
 	case errors.As(err, &path): // from writing the help
-		return path
+		return "", path
 	case err != nil:
-		return usageError(err)
+		return "", usageError(err)
 	}
-	return nil
+	return ctx.Command(), nil
 }
 
 // dashed matches what kong says of a flag whose value begins with a -.
