@@ -2,12 +2,14 @@
 # make demo       a simulated run, live, on the page that it names (^C stops it)
 # make test       every test that this machine can run; says what it leaves out
 # make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy, and dtserve under load (internal/e2e/bench)
+# make kafka      a Kafka broker on 127.0.0.1:9092, for those who have none (stop it: scripts/kafka stop)
+# make test-kafka-long  the Kafka tests in full length
 # make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
 # make lint       gofmt, vet, staticcheck, shellcheck, import rules
 # make install    into PREFIX/bin (default: ~/.local)
 
-PROGRAMS  = dtcat dtfilter dtchamber dthist dtserve
+PROGRAMS  = dtcat dtfilter dtchamber dthist dtkafka dtserve
 PREFIX   ?= $(HOME)/.local
 FUZZTIME ?= 30s
 VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -38,6 +40,12 @@ demo: all
 test: all
 	@.ci/test $(TESTFLAGS)
 
+kafka:
+	@scripts/kafka start
+
+test-kafka-long: all
+	@DT_KAFKA_LONG=1 .ci/test -count=1 -timeout 60m -run Kafka
+
 bench: all
 	@internal/e2e/bench/bench
 	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
@@ -57,7 +65,7 @@ lint: check
 	@go vet ./...
 	@go run $(STATICCHECK) ./...
 	@command -v shellcheck >/dev/null || { echo "make lint: shellcheck is missing (get it: apt-get install shellcheck)" >&2; exit 1; }
-	@shellcheck .ci/* internal/e2e/bench/bench
+	@shellcheck .ci/* internal/e2e/bench/bench scripts/*
 	@.ci/imports
 
 install: all
@@ -68,4 +76,4 @@ install: all
 clean:
 	@rm -rf bin .bench .screenshots
 
-.PHONY: all check demo test bench screenshots fuzz lint install clean
+.PHONY: all check demo test kafka test-kafka-long bench screenshots fuzz lint install clean

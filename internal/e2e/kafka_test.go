@@ -30,12 +30,12 @@ var (
 )
 
 // throughTopics runs a pipeline in three parts, each of which ends before the next begins, with topics of so many partitions between
-// them, and returns what the last topic has. source is what stands before produce.
-func (k *kafkaCluster) throughTopics(t testing.TB, stdin io.Reader, source []stage, partitions int, codec string, filter []stage, last stage) []byte {
+// them, and returns what the last topic has.
+func (k *kafkaCluster) throughTopics(t testing.TB, stream []byte, partitions int, codec string, filter []stage, last stage) []byte {
 	t.Helper()
 	words, chambers, lines := k.topic(t, partitions), k.topic(t, partitions), k.topic(t, 1)
 	with := []string{"--compression", codec}
-	pipeline(t, stdin, append(slices.Clone(source), k.produce(words, with...))...).ok(t)
+	pipeline(t, bytes.NewReader(stream), k.produce(words, with...)).ok(t)
 	pipeline(t, nil, slices.Concat([]stage{k.toEnd(words)}, filter, []stage{k.produce(chambers, with...)})...).ok(t)
 	pipeline(t, nil, k.toEnd(chambers), last, k.produce(lines, with...)).ok(t)
 	return pipeline(t, nil, k.toEnd(lines)).ok(t)
@@ -68,8 +68,8 @@ func sumOfLedgers(t testing.TB, out []byte) map[string]int {
 	return total
 }
 
-// sameRun fails the test unless two lists of lines say the same of a run: in one lane in every key but Index and Source, in several
-// but for which of the lines a word is in the ledger of.
+// sameRun fails the test unless two lists of lines say the same of a run, which was one stream: in one lane in every key but Index and
+// Source, in several but for which of the lines a word is in the ledger of.
 func sameRun(t testing.TB, what string, partitions int, got, want []byte) {
 	t.Helper()
 	if partitions == 1 {
@@ -86,11 +86,12 @@ var cleansing = []stage{{"dtfilter"}, {"dtchamber"}}
 func TestKafkaPipeOfTopics(t *testing.T) {
 	k := sharedKafka(t)
 	eachRun(t, func(t *testing.T, s streamed) {
-		want := pipeline(t, bytes.NewReader(s.csv), slices.Concat([]stage{dtcat}, cleansing, []stage{s.dthist()})...).ok(t)
+		stream := s.stream(t)
+		want := pipeline(t, bytes.NewReader(stream), append(slices.Clone(cleansing), s.dthist())...).ok(t)
 		for i := range 2 {
 			partitions, codec := kafkaPartitions[(s.seed+2*i)%4], kafkaCodecs[(s.seed+i)%3]
 			what := fmt.Sprintf("%d partitions, compression %s", partitions, codec)
-			got := k.throughTopics(t, bytes.NewReader(s.csv), []stage{dtcat}, partitions, codec, cleansing, s.dthist())
+			got := k.throughTopics(t, stream, partitions, codec, cleansing, s.dthist())
 			sameRun(t, what, partitions, got, want)
 			if read := inLedgers(t, got, "Read"); read != s.records() {
 				t.Errorf("%s: Read is %d in all, want %d", what, read, s.records())
@@ -110,11 +111,11 @@ func TestKafkaPipeOnTheRealStream(t *testing.T) {
 	for i, window := range []string{"all", "5s"} {
 		t.Run(window, func(t *testing.T) {
 			t.Parallel()
-			cat := stage{"dtcat", "--run", "demo", data(t, "stream_990.csv")}
+			stream := pipeline(t, nil, append(dtcat, data(t, "stream_990.csv"))).ok(t)
 			hist := stage{"dthist", "--window", window}
-			want := pipeline(t, nil, slices.Concat([]stage{cat}, cleansing, []stage{hist})...).ok(t)
+			want := pipeline(t, bytes.NewReader(stream), append(slices.Clone(cleansing), hist)...).ok(t)
 			for _, partitions := range []int{1, 8} {
-				got := k.throughTopics(t, nil, []stage{cat}, partitions, kafkaCodecs[i], cleansing, hist)
+				got := k.throughTopics(t, stream, partitions, kafkaCodecs[i], cleansing, hist)
 				sameRun(t, fmt.Sprintf("%d partitions", partitions), partitions, got, want)
 			}
 			if total := parse(t, want)[0].int(t, "Total Count"); window == "all" && total != 492 {
@@ -127,15 +128,15 @@ func TestKafkaPipeOnTheRealStream(t *testing.T) {
 func TestKafkaPipeOnTheLCPRun(t *testing.T) {
 	t.Parallel()
 	k := sharedKafka(t)
-	cat := stage{"dtcat", "--run", "591", "--from", "lcp", data(t, "run591_lcp.dat.gz")}
+	stream := pipeline(t, nil, stage{"dtcat", "--run", "591", "--from", "lcp", data(t, "run591_lcp.dat.gz")}).ok(t)
 	filter := []stage{{"dtfilter", "HEAD == 2"}, {"dtchamber", "--map", "lcp"}}
 	for i, window := range []string{"all", "2s"} {
 		t.Run(window, func(t *testing.T) {
 			t.Parallel()
 			hist := stage{"dthist", "--window", window, "--hist2", "auto"}
-			want := pipeline(t, nil, slices.Concat([]stage{cat}, filter, []stage{hist})...).ok(t)
+			want := pipeline(t, bytes.NewReader(stream), append(slices.Clone(filter), hist)...).ok(t)
 			for _, partitions := range []int{1, 4} {
-				got := k.throughTopics(t, nil, []stage{cat}, partitions, kafkaCodecs[1+i], filter, hist)
+				got := k.throughTopics(t, stream, partitions, kafkaCodecs[1+i], filter, hist)
 				sameRun(t, fmt.Sprintf("%d partitions", partitions), partitions, got, want)
 			}
 		})
@@ -693,9 +694,9 @@ func TestKafkaTopicDeleted(t *testing.T) {
 // The published systems' versions of Kafka, and one between.
 func TestKafkaOldVersions(t *testing.T) {
 	t.Parallel()
-	csv := pipeline(t, nil, stage{"dtcat", simulated(10, 3000), "--to", "csv"}).ok(t)
+	stream := pipeline(t, nil, append(dtcat, simulated(10, 3000))).ok(t)
 	hist := stage{"dthist", "--window=500ms"}
-	want := pipeline(t, bytes.NewReader(csv), slices.Concat([]stage{dtcat}, cleansing, []stage{hist})...).ok(t)
+	want := pipeline(t, bytes.NewReader(stream), append(slices.Clone(cleansing), hist)...).ok(t)
 	for _, version := range []string{"2.8.2", "3.9.2"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -707,10 +708,10 @@ func TestKafkaOldVersions(t *testing.T) {
 			if list := topics("list"); !strings.Contains(list, "words") {
 				t.Errorf("topics list:\n%s", list)
 			}
-			pipeline(t, bytes.NewReader(csv), dtcat, k.produce("words")).ok(t)
+			pipeline(t, bytes.NewReader(stream), k.produce("words")).ok(t)
 			got := pipeline(t, nil, slices.Concat([]stage{k.toEnd("words", "--group", "g")}, cleansing, []stage{hist})...).ok(t)
 			sameRun(t, version, 3, got, want)
-			got = k.throughTopics(t, bytes.NewReader(csv), []stage{dtcat}, 1, "gzip", cleansing, hist)
+			got = k.throughTopics(t, stream, 1, "gzip", cleansing, hist)
 			sameRun(t, version, 1, got, want)
 			if lag := topics("lag", "g"); !strings.Contains(lag, "words") {
 				t.Errorf("topics lag:\n%s", lag)

@@ -39,13 +39,14 @@ func testMain(m *testing.M) int {
 	if os.Getenv("DT_RACE") != "" {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "./dtcat", "./dtfilter", "./dtchamber", "./dthist", "./dtserve")...)
+	build := exec.Command("go", append(args, "./dtcat", "./dtfilter", "./dtchamber", "./dthist", "./dtkafka", "./dtserve")...)
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
 	defer closeBrowser()
+	defer closeKafka()
 	return m.Run()
 }
 

@@ -60,7 +60,8 @@ def send(a):
     draw = random.Random(a.seed)
     producer = confluent_kafka.Producer({
         "bootstrap.servers": a.bootstrap, "acks": "all", "compression.type": a.compression,
-        "linger.ms": 5, "queue.buffering.max.messages": 1000000,
+        "linger.ms": 5, "sticky.partitioning.linger.ms": 0,
+        "queue.buffering.max.messages": 1000000,
     })
     partitions = len(producer.list_topics(a.topic, PATIENCE).topics[a.topic].partitions)
     failed = []
