@@ -454,6 +454,7 @@ func (k *kafkaCluster) topic(t testing.TB, partitions int, settings ...string) s
 		}
 		return nil
 	})
+	k.offsets(t, name) // the leaders know that they are
 	return name
 }
 

@@ -56,14 +56,24 @@ def payload(row, form):
     return json.dumps(values).encode()
 
 
+def partitions_of(client, topic):
+    """The partitions of a topic, which may have been made just now."""
+    for _ in range(10 * PATIENCE):
+        found = client.list_topics(topic, PATIENCE).topics[topic].partitions
+        if found:
+            return list(found)
+        time.sleep(0.1)
+    sys.exit(f"kafkaclient: there is no topic {topic}")
+
+
 def send(a):
     draw = random.Random(a.seed)
     producer = confluent_kafka.Producer({
         "bootstrap.servers": a.bootstrap, "acks": "all", "compression.type": a.compression,
-        "linger.ms": 5, "sticky.partitioning.linger.ms": 0,
-        "queue.buffering.max.messages": 1000000,
+        "linger.ms": 5, "sticky.partitioning.linger.ms": 0, "queue.buffering.max.messages": 1000000,
+        "max.in.flight.requests.per.connection": 1,     # or what is tried again comes behind the next
     })
-    partitions = len(producer.list_topics(a.topic, PATIENCE).topics[a.topic].partitions)
+    partitions = len(partitions_of(producer, a.topic))
     failed = []
 
     def delivered(error, _):
@@ -91,7 +101,7 @@ def read(a):
         "auto.offset.reset": "error", "check.crcs": True,
     })
     ends, begins = {}, []
-    for p in consumer.list_topics(a.topic, PATIENCE).topics[a.topic].partitions:
+    for p in partitions_of(consumer, a.topic):
         at = confluent_kafka.TopicPartition(a.topic, p)
         low, high = consumer.get_watermark_offsets(at, PATIENCE)
         if low < high:

@@ -1,0 +1,499 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+type consumeCmd struct {
+	Topic    string        `arg:"" env:"-" help:"The topic."`
+	From     string        `placeholder:"WHERE" help:"start, end or time:RFC3339. Default: end; with --until start; with --group or --state: start, where they know no place."`
+	Until    string        `placeholder:"WHERE" help:"end (of what is there now) or time:RFC3339. Default: never."`
+	As       string        `default:"auto" enum:"auto,frames,json,csv,lines" placeholder:"auto" help:"What the messages are: frames json csv (words) lines, auto: by content."`
+	Group    string        `placeholder:"NAME" help:"Share the partitions with the others of this consumer group, and keep the place there."`
+	Session  time.Duration `default:"10s" help:"With --group: who is silent for so long has left."`
+	State    string        `placeholder:"FILE" help:"Keep the place in FILE."`
+	Run      string        `env:"-" placeholder:"NAME" help:"Of word messages: name of the run. Default: a random one."`
+	Lateness int64         `default:"${lateness}" help:"Of word messages: orbits that a slow FPGA is waited for."`
+	Rejects  string        `placeholder:"FILE" help:"Of word messages: keep those that are no words in FILE."`
+	Strict   bool          `help:"Of word messages: stop at the first that is no word."`
+	Progress string        `default:"auto" enum:"auto,yes,no" placeholder:"auto" help:"Progress line: yes no, auto: on a terminal."`
+
+	connection `embed:""`
+}
+
+const consumeUsage = "dtkafka consume TOPIC | dtfilter"
+
+// saveEvery is how often the places are kept.
+const saveEvery = time.Second
+
+// A where is a place in a topic, of --from and --until.
+type where struct {
+	kind string // "", start, end, time
+	at   time.Time
+}
+
+func parseWhere(flag, text string, start bool) (where, error) {
+	switch rest, isTime := strings.CutPrefix(text, "time:"); {
+	case text == "" || text == "end" || text == "start" && start:
+		return where{kind: text}, nil
+	case isTime:
+		at, err := time.Parse(time.RFC3339, rest)
+		if err != nil {
+			return where{}, &tool.UsageError{Msg: fmt.Sprintf("--%s: %q is no time as in time:2026-11-21T14:00:00Z", flag, rest)}
+		}
+		return where{kind: "time", at: at}, nil
+	}
+	possible := "end or time:2026-11-21T14:00:00Z"
+	if start {
+		possible = "start, " + possible
+	}
+	return where{}, &tool.UsageError{Msg: fmt.Sprintf("--%s %s: %s are possible", flag, text, possible)}
+}
+
+// A consume is one run of dtkafka consume.
+type consume struct {
+	env     *tool.Env
+	cmd     *consumeCmd
+	cluster *cluster
+	retry   *retrier
+	topic   *topicInfo
+	from    where
+	until   where
+	member  membership
+	content content
+	out     output
+	rejects *os.File
+	show    *progress
+	ctx     context.Context // over when the program is asked to stop
+	lag     map[int]int64
+	n       int64 // messages
+	bytes   int64
+}
+
+func (c *consumeCmd) check() (from, until where, err error) {
+	if from, err = parseWhere("from", c.From, true); err != nil {
+		return
+	}
+	if until, err = parseWhere("until", c.Until, false); err != nil {
+		return
+	}
+	switch {
+	case c.Group != "" && c.State != "":
+		err = &tool.UsageError{Msg: "--group and --state exclude each other: a group keeps its place with the brokers"}
+	case c.Lateness < 0 || c.Lateness > hit.MaxOrbit:
+		err = &tool.UsageError{Msg: fmt.Sprintf("--lateness %d: 0 to %d orbits are possible", c.Lateness, int64(hit.MaxOrbit))}
+	case c.Run != "" && wire.CheckRun(c.Run) != nil:
+		err = &tool.UsageError{Msg: "--run: " + wire.CheckRun(c.Run).Error()}
+	}
+	if from.kind == "" {
+		from.kind = "end"
+		if until.kind != "" || c.Group != "" || c.State != "" {
+			from.kind = "start"
+		}
+	}
+	return from, until, err
+}
+
+func (c *consumeCmd) run(env *tool.Env) error {
+	from, until, err := c.check()
+	if err != nil {
+		return err
+	}
+	env.Source()
+	cluster, err := c.open(env)
+	if err != nil {
+		return err
+	}
+	r := &consume{env: env, cmd: c, cluster: cluster, retry: cluster.retrier(""), from: from, until: until, lag: map[int]int64{}}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	r.ctx = ctx
+	env.OnStop(stop)
+	if c.Rejects != "" {
+		if r.rejects, err = os.Create(c.Rejects); err != nil {
+			return err
+		}
+		defer r.rejects.Close()
+	}
+	r.show = newProgress(env, c.Progress)
+	defer r.show.done()
+	err = r.start()
+	if err == nil {
+		defer r.member.close()
+		err = r.consume()
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // before there was anything to end
+	}
+	return err
+}
+
+// start finds the topic, what is in it, and who reads which part.
+func (r *consume) start() (err error) {
+	if r.topic, err = r.cluster.topic(r.ctx, r.retry, r.cmd.Topic); err != nil {
+		return err
+	}
+	if r.cmd.As != "auto" {
+		r.content = content(r.cmd.As)
+	} else if r.content, err = r.look(); err != nil {
+		return err
+	}
+	switch {
+	case r.cmd.Group != "":
+		r.member, err = newGroup(r.env, r.cluster, r.cmd.Group, r.topic.name, r.topic.partitions, r.cmd.Session)
+	case r.cmd.State != "":
+		r.member, err = newStateFile(r.cmd.State, r.topic.clusterID, r.topic.name, r.topic.partitions)
+	default:
+		r.member = newStandalone(r.topic.partitions)
+	}
+	if err != nil {
+		return err
+	}
+	return r.open()
+}
+
+// open opens the output for what the topic's content is, if that is known.
+func (r *consume) open() error {
+	switch r.content {
+	case "":
+		return nil
+	case contentLines:
+		wire.Enlarge(r.env.Stdout)
+		r.out = newLinesOutput(r.env, r.env.Stdout, r.topic.name)
+		return nil
+	}
+	w, err := r.env.BinaryOut(consumeUsage)
+	if err != nil {
+		return err
+	}
+	if r.content == contentFrames {
+		r.out = newFramesOutput(r.env, w, r.topic.name)
+		return nil
+	}
+	r.member.whole()
+	r.out = newWordsOutput(r.env, w, r.topic.name, r.topic.partitions, r.content,
+		wordOptions{run: r.cmd.Run, rejects: r.rejects, strict: r.cmd.Strict, lateness: r.cmd.Lateness, now: time.Now})
+	return nil
+}
+
+const (
+	lookPartitions = 8    // that are looked into
+	lookMessages   = 8    // of each end of each
+	lookBytes      = 4096 // of each message
+)
+
+// look tells what a topic holds from messages at the beginnings and ends of some partitions.
+func (r *consume) look() (content, error) {
+	var values [][]byte
+	for p := range min(r.topic.partitions, lookPartitions) {
+		var first, end int64
+		err := r.patiently(func() (err error) {
+			first, end, err = r.cluster.offsets(r.ctx, r.topic.name, p)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		for _, at := range []int64{max(first, end-lookMessages), first} {
+			if at == end {
+				break
+			}
+			f := newFetcher(r.cluster, r.topic.name, p, r.topic.partitions, at, min(at+lookMessages, end), nil)
+			f.most = fetchLeast
+			to := new(fetched)
+			if err := r.patiently(func() error { *to = fetched{}; return f.fetch(r.ctx, to) }); err != nil {
+				return "", err
+			}
+			for _, m := range to.messages {
+				values = append(values, m.value[:min(len(m.value), lookBytes)])
+			}
+		}
+	}
+	return recognise(values), nil
+}
+
+// patiently does what may want several tries.
+func (r *consume) patiently(f func() error) error {
+	for {
+		err := f()
+		if err == nil {
+			r.retry.ok()
+			return nil
+		}
+		if errors.Is(err, kafka.OffsetOutOfRange) {
+			return nil // the log has moved; whoever reads it will say so
+		}
+		if err := r.retry.failed(r.ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// consume reads until the end.
+func (r *consume) consume() error {
+	first := true
+	for {
+		a, err := r.member.next(r.ctx)
+		if err != nil {
+			return r.finish(err)
+		}
+		done, err := r.assignment(a, first)
+		first = false
+		a.release()
+		if done || err != nil {
+			return r.finish(err)
+		}
+	}
+}
+
+// finish ends what is open, and returns why.
+func (r *consume) finish(err error) error {
+	why := "--until " + r.cmd.Until
+	switch {
+	case r.ctx.Err() != nil:
+		why, err = "stopped by a signal", nil
+	case err != nil:
+		why = err.Error()
+	}
+	if r.out == nil {
+		if err == nil && r.ctx.Err() == nil {
+			r.env.Say("%s: nothing is there to read", r.topic.name)
+		}
+		return err
+	}
+	ended := r.out.end(why)
+	return errors.Join(err, ended)
+}
+
+// assignment reads the partitions that we have. It returns whether reading is over.
+func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
+	from, until, err := r.resolve(a.from)
+	if err != nil {
+		return false, err
+	}
+	if tell {
+		r.tellFrom(a.from)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	arrived := make(chan *fetched)
+	type ended struct {
+		partition int
+		err       error
+	}
+	ends := make(chan ended, len(from))
+	running := 0
+	clear(r.lag)
+	for p, at := range from {
+		f := newFetcher(r.cluster, r.topic.name, p, len(from), at.Offset, until[p], arrived)
+		if r.content == contentJSON || r.content == contentCSV {
+			f.wait = wordsWait
+		}
+		running++
+		go func() { ends <- ended{p, f.run(ctx)} }()
+	}
+	defer func() {
+		cancel()
+		for ; running > 0; running-- {
+			<-ends
+		}
+	}()
+	begun := false
+	begin := func() error {
+		if r.out == nil || begun {
+			return nil
+		}
+		begun = true
+		return r.out.begin(from)
+	}
+	if err := begin(); err != nil {
+		return false, err
+	}
+	saved := time.Now()
+	save := func(ctx context.Context) error {
+		saved = time.Now()
+		if !begun {
+			return nil
+		}
+		if _, err := r.out.idle(); err != nil {
+			return err
+		}
+		return a.save(ctx, r.out.places())
+	}
+	leave := func() error {
+		cancel()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), requestTimeout)
+		defer cancel()
+		return save(ctx)
+	}
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	var wake <-chan time.Time
+	for {
+		if running == 0 && len(from) > 0 {
+			return true, leave()
+		}
+		var f *fetched
+		select {
+		case f = <-arrived:
+		default:
+			if begun {
+				wait, err := r.out.idle()
+				if err != nil {
+					return false, err
+				}
+				wake = nil
+				if wait > 0 {
+					wake = time.After(wait)
+				}
+			}
+			select {
+			case f = <-arrived:
+			case e := <-ends:
+				running--
+				if e.err != nil {
+					return false, errors.Join(e.err, leave())
+				}
+				if begun {
+					if err := r.out.done(e.partition); err != nil {
+						return false, err
+					}
+				}
+			case <-a.lost:
+				return false, leave()
+			case <-r.ctx.Done():
+				return true, leave()
+			case <-wake:
+			case <-tick.C:
+			}
+		}
+		if f != nil {
+			if r.out == nil {
+				if err := r.recognise(f); err != nil {
+					return false, err
+				}
+				if err := begin(); err != nil {
+					return false, err
+				}
+			}
+			r.count(f)
+			if begun {
+				if err := r.out.take(f); err != nil {
+					return false, err
+				}
+			} else {
+				f.release()
+			}
+		}
+		if time.Since(saved) >= saveEvery {
+			if err := save(r.ctx); err != nil && r.ctx.Err() == nil {
+				return false, err
+			}
+		}
+	}
+}
+
+// recognise tells what a topic that was empty holds, from the first messages that come.
+func (r *consume) recognise(f *fetched) error {
+	var values [][]byte
+	for _, m := range f.messages {
+		values = append(values, m.value)
+	}
+	if r.content = recognise(values); r.content == "" {
+		for _, m := range f.messages {
+			r.env.Say("%s[%d]@%d: neither frames nor words nor lines; passed over (hint: --as)", r.topic.name, f.partition, m.offset)
+		}
+		return nil
+	}
+	return r.open()
+}
+
+// count is for the progress line.
+func (r *consume) count(f *fetched) {
+	r.n += int64(len(f.messages))
+	r.bytes += int64(len(f.buf))
+	r.lag[f.partition] = f.high - f.next
+	lag := int64(0)
+	for _, n := range r.lag {
+		lag += n
+	}
+	r.show.update(r.n, r.bytes, lag)
+}
+
+// resolve finds the offsets to begin and end at.
+func (r *consume) resolve(given map[int]place) (from map[int]place, until map[int]int64, err error) {
+	from, until = map[int]place{}, map[int]int64{}
+	for p, at := range given {
+		err := r.patiently(func() error {
+			first, end, err := r.cluster.offsets(r.ctx, r.topic.name, p)
+			if err != nil {
+				return err
+			}
+			if at.Offset < 0 {
+				switch r.from.kind {
+				case "start":
+					at.Offset = first
+				case "end":
+					at.Offset, at.middle = end, true
+				case "time":
+					at.middle = true
+					if at.Offset, err = r.cluster.offsetAt(r.ctx, r.topic.name, p, r.from.at); err != nil {
+						return err
+					}
+				}
+			}
+			until[p] = -1
+			switch r.until.kind {
+			case "end":
+				until[p] = end
+			case "time":
+				until[p], err = r.cluster.offsetAt(r.ctx, r.topic.name, p, r.until.at)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		from[p] = at
+	}
+	return from, until, nil
+}
+
+// tellFrom says where reading begins.
+func (r *consume) tellFrom(given map[int]place) {
+	kept := 0
+	for _, at := range given {
+		if at.Offset >= 0 {
+			kept++
+		}
+	}
+	where := "from its " + r.from.kind + " on"
+	switch {
+	case r.from.kind == "time":
+		where = "from " + r.from.at.Format(time.RFC3339) + " on"
+	case r.from.kind == "end":
+		where += " (--from start: with what is there)"
+	}
+	if kept == len(given) && kept > 0 {
+		where = "from where it was left"
+	} else if kept > 0 {
+		where = fmt.Sprintf("from where it was left, in %d of them; else %s", kept, where)
+	}
+	what := string(r.content)
+	if what == "" {
+		what = "empty so far"
+	}
+	r.env.Say("%s: %s, partitions %s of %d, %s", r.topic.name, what, ranges(slices.Sorted(maps.Keys(given))), r.topic.partitions, where)
+}

@@ -1,0 +1,87 @@
+// Dtkafka joins pipes across machines through Apache Kafka.
+//
+//	dtcat run/ --rate 1000 | dtkafka produce cosmo-stream
+//	dtkafka consume cosmo-stream | dtfilter | dtchamber | dthist | dtkafka produce cosmo-results
+//	dtkafka consume cosmo-results | dtserve
+//	dtkafka topics create cosmo-stream --partitions 8
+//
+// # Producing
+//
+// Standard input is a stream or lines, which is told by its first bytes. Of a stream each message is a small stream that can be read alone
+// (internal/wire/FORMAT.md): a whole run is split by orbit over the topic's partitions, so that a partition is a lane; the lanes of a run that is split
+// already go to the partitions of their numbers, as they are. Marks and ends go to every partition, and a quiet one is told at least every 20 ms
+// how far the run has come. --as json or csv writes a message a word instead, as the first producers did.
+// Of lines each is a message: partial lines of dthist in the partition of their lane, all others in the first, in order.
+//
+// Every batch waits for all in-sync replicas and has a number by which the brokers drop it if it comes again, so nothing is
+// lost, doubled or swapped however often a broker dies. Nothing waits for company: what comes in on a quiet pipe goes out at once, and while a batch is under way the
+// next one collects. If the brokers are away produce tries again, without end or as long as --give-up says; then the pipe behind it fills up. When it gives up it
+// says what was acknowledged, and exits 1.
+//
+// A stream that was cut before it came here gets no end in the topic, and the exit status is 1. SIGTERM ends the lanes as stopped.
+//
+// # Consuming
+//
+// What a topic holds is told by its messages, or by --as: frames, words (a message each, JSON or CSV), or lines. Frames go on as they are, in the lanes that the partitions are; marks say
+// topic, partition and offset. Words become one lane, which is judged here as dtcat would: partitions are merged by the messages' times, those of equal times by orbit,
+// and a message waits 25 ms for earlier ones of other partitions. Messages that can't be used are told, counted and passed over.
+//
+// Reading begins at the topic's end, or as --from says, and goes on until ^C or --until. With --until end a topic is read like a file: lanes that have their end in it come out whole, the others
+// as stopped. Words that are in the topic twice go on, and are dropped by their numbers and counted in the ledger; where records or messages are missing that is
+// told, the result is "Complete": 0, and the exit status is 1.
+//
+// --state FILE keeps the place, once a second and at the end. With --group partitions are shared with the other members of the group, and the place is kept by
+// the brokers; a topic of words is read by one member as a whole, and the others stand by. A place also says the lanes' numbers, so that whoever goes on there knows what is missing;
+// a lane of words goes on with its numbers and its judgement. Where reading begins in the middle of a lane, windows that it may have begun in are incomplete.
+//
+// # Connection
+//
+// By flags, by variables (--bootstrap is DT_KAFKA_BOOTSTRAP), or by --properties FILE with the names that Kafka's own clients and librdkafka have: bootstrap.servers, security.protocol,
+// sasl.mechanism, sasl.jaas.config, ssl.truststore.location (PEM), ssl.ca.location and so on. A password is in that file, in the file that --password-file names, or in DT_KAFKA_PASSWORD; never on the command line.
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+const examples = `  dtkafka topics create cosmo-stream --partitions 8
+  dtcat run/ --rate 1000 | dtkafka produce cosmo-stream
+  dtkafka consume cosmo-stream | dtfilter | dtchamber | dthist | dtkafka produce cosmo-results
+  dtkafka consume cosmo-results | dtserve
+  dtkafka consume cosmo-stream --until end | dtfilter | dthist --window all
+  dtkafka topics lag monitor | jq .Lag
+`
+
+type flags struct {
+	Produce produceCmd `cmd:"" help:"Write standard input, a stream or lines, to a topic."`
+	Consume consumeCmd `cmd:"" help:"Read a topic to standard output."`
+	Topics  topicsCmd  `cmd:"" help:"Create, list, describe and delete topics; say how far behind a group is."`
+}
+
+// softMemory is where the garbage collector begins to work harder.
+const softMemory = 96 << 20
+
+func main() {
+	debug.SetMemoryLimit(softMemory)
+	tool.Main("dtkafka", run)
+}
+
+func run(env *tool.Env) error {
+	var cli flags
+	command, err := env.ParseCommand(&cli, "Joins pipes across machines through Apache Kafka.", examples,
+		"lateness", fmt.Sprint(wire.DefaultLateness), "bootstrap", defaultBootstrap)
+	switch {
+	case err != nil:
+		return err
+	case strings.HasPrefix(command, "produce"):
+		return cli.Produce.run(env)
+	case strings.HasPrefix(command, "consume"):
+		return cli.Consume.run(env)
+	}
+	return cli.Topics.run(env, command)
+}

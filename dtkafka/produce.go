@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"dt/internal/hist"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+type produceCmd struct {
+	Topic       string `arg:"" env:"-" help:"The topic; it must exist (dtkafka topics create)."`
+	As          string `default:"auto" enum:"auto,json,csv" placeholder:"auto" help:"Of a stream: auto: frames; json, csv: a message a word, as the first producers wrote them."`
+	Compression string `default:"none" enum:"none,gzip,zstd" placeholder:"none" help:"none gzip zstd. The published readers take none and gzip."`
+	Progress    string `default:"auto" enum:"auto,yes,no" placeholder:"auto" help:"Progress line: yes no, auto: on a terminal."`
+
+	connection `embed:""`
+}
+
+const produceUsage = "dtcat FILE | dtkafka produce TOPIC"
+
+// tellEvery is how long a quiet lane may not know how far the run has come; with very many lanes it is longer.
+const tellEvery = 20 * time.Millisecond
+
+// A produce is one run of dtkafka produce.
+type produce struct {
+	env  *tool.Env
+	cmd  *produceCmd
+	in   *wire.Input
+	out  *producer
+	show *progress
+
+	lanes map[wire.ID]*wire.Splitter
+	open  map[wire.ID]bool // have no end yet
+	told  time.Time        // when quiet lanes were told how far the run has come
+	words *wordSpreader    // with --as
+	cuts  int
+	lines uint64
+}
+
+func (c *produceCmd) run(env *tool.Env) error {
+	env.Stage()
+	in, err := env.In(produceUsage)
+	if err != nil {
+		return err
+	}
+	cluster, err := c.open(env)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p := &produce{env: env, cmd: c, in: in, lanes: map[wire.ID]*wire.Splitter{}, open: map[wire.ID]bool{}}
+	if p.out, err = p.connect(ctx, cluster); err != nil {
+		return err
+	}
+	env.OnStop(p.out.stopping)
+	p.show = newProgress(env, c.Progress)
+	err = errors.Join(p.read(), p.finish())
+	p.show.done()
+	if p.cuts > 0 && err == nil {
+		return tool.ErrTold
+	}
+	return err
+}
+
+// connect waits for the brokers, unless the program is stopped before.
+func (p *produce) connect(ctx context.Context, c *cluster) (*producer, error) {
+	starting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	p.env.OnStop(func() { stop(errors.New("stopped before a broker was there")) })
+	retry := c.retrier("")
+	topic, err := c.topic(starting, retry, p.cmd.Topic)
+	if err == nil && topic.maxMessage-batchMost < wire.MinMessage {
+		err = tool.Hint(fmt.Errorf("%s: max.message.bytes is %d, too little for frames", topic.name, topic.maxMessage), "dtkafka topics create has --max-message")
+	}
+	if err != nil {
+		if starting.Err() != nil {
+			return nil, context.Cause(starting)
+		}
+		return nil, err
+	}
+	return newProducer(ctx, p.env, c, topic, parseCodec(p.cmd.Compression))
+}
+
+// read takes the input to its end.
+func (p *produce) read() error {
+	head, err := p.in.Peek(1)
+	if err == nil && len(head) > 0 && head[0] == 0xD7 {
+		head, err = p.in.Peek(wire.PreambleSize)
+	}
+	switch {
+	case errors.Is(err, wire.ErrStopped):
+		return nil
+	case err != nil:
+		return err
+	case len(head) == 0:
+		return tool.Hint(errors.New("input is empty, neither a stream nor lines"), "did the program before this one fail?")
+	case wire.IsStream(head):
+		return p.stream()
+	case p.cmd.As != "auto":
+		return tool.Hint(fmt.Errorf("--as %s wants a stream, but input is %s", p.cmd.As, tool.Sniff(head)), produceUsage)
+	}
+	switch what := tool.Sniff(head); what {
+	case tool.Binary, tool.Gzip, tool.Zstd:
+		return tool.Hint(fmt.Errorf("input is %s, neither a stream nor lines", what), produceUsage)
+	}
+	return p.textLines()
+}
+
+// stream takes frames.
+func (p *produce) stream() error {
+	src := wire.NewReader(p.in)
+	src.OnWait = func() error { return p.in.Await(p.idle) }
+	if p.cmd.As != "auto" {
+		p.words = newWordSpreader(p.out, p.cmd.As)
+	}
+	for {
+		f, err := src.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, wire.ErrStopped):
+			return p.stop()
+		case err != nil:
+			return p.env.InputError(err, produceUsage)
+		}
+		if err := p.frame(f); err != nil {
+			return err
+		}
+		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+	}
+}
+
+// frame takes one frame.
+func (p *produce) frame(f *wire.Frame) error {
+	switch f.Kind {
+	case wire.KindStream:
+		return nil
+	case wire.KindCut:
+		p.cuts++
+		p.env.Say("standard input: %s was cut at record %d: no end frame (did the program before this one die?)", f.Lane.ID(), f.Next)
+		delete(p.open, f.Lane.ID())
+		return nil
+	}
+	if p.words != nil {
+		if f.Kind == wire.KindWords || f.Kind == wire.KindLate {
+			return p.words.words(f.Words)
+		}
+		return nil
+	}
+	id := f.Lane.ID()
+	s := p.lanes[id]
+	if s == nil {
+		s = p.splitter(f.Lane)
+		p.lanes[id] = s
+	}
+	p.open[id] = f.Kind != wire.KindEnd
+	if err := s.Add(f); err != nil {
+		return fmt.Errorf("%s: %s: %w", p.cmd.Topic, id, err)
+	}
+	return nil
+}
+
+// splitter returns what makes messages of a lane: a whole run is divided over the partitions, a part of one goes to the partition of its number.
+func (p *produce) splitter(l *wire.Lane) *wire.Splitter {
+	n := p.out.partitions()
+	s := wire.NewSplitter(l, n, p.out.limit())
+	s.Send = func(k int, value []byte, next uint64) error {
+		return p.out.send(k, time.Now().UnixMilli(), value, next)
+	}
+	if l.N > 1 {
+		to := int(l.K-1) % n
+		s.Send = func(_ int, value []byte, next uint64) error {
+			return p.out.send(to, time.Now().UnixMilli(), value, next)
+		}
+	}
+	return s
+}
+
+// idle sends out what there is, before waiting for more, and tells quiet lanes how far the run has come.
+func (p *produce) idle() (time.Duration, error) {
+	p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+	every := max(tellEvery, time.Duration(p.out.partitions())*time.Millisecond)
+	due := time.Until(p.told.Add(every))
+	wait := time.Duration(0)
+	for _, s := range p.lanes {
+		if err := s.Flush(); err != nil {
+			return 0, err
+		}
+		switch {
+		case !s.Behind():
+		case due > 0:
+			wait = due
+		default:
+			if err := s.Tell(); err != nil {
+				return 0, err
+			}
+			p.told = time.Now()
+		}
+	}
+	p.out.flush()
+	return wait, nil
+}
+
+// stop ends the lanes of an input that was stopped.
+func (p *produce) stop() error {
+	for id, s := range p.lanes {
+		if p.open[id] {
+			if err := s.Stop("stopped by a signal"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finish waits until all is acknowledged.
+func (p *produce) finish() error {
+	for _, s := range p.lanes {
+		if s.Flush() != nil {
+			break // close says why
+		}
+	}
+	err := p.out.close()
+	if err == nil {
+		return nil
+	}
+	what := "up to message"
+	if len(p.lanes) > 0 {
+		what = "up to record"
+	}
+	p.env.Say("%s: %s", p.cmd.Topic, p.out.acknowledged(what))
+	return err
+}
+
+// textLines takes lines, one message each.
+func (p *produce) textLines() error {
+	lines := tool.NewLines(p.in, min(hist.MaxLine, p.out.limit()))
+	lines.OnWait = func() error {
+		p.out.flush()
+		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+		return nil
+	}
+	skipped := 0
+	for {
+		text, number, err := lines.Next()
+		var long *tool.LongLineError
+		switch {
+		case errors.As(err, &long):
+			p.env.Say("standard input:%d: %v, more than a message of %s can be; it is left out", number, err, p.cmd.Topic)
+			skipped++
+			continue
+		case errors.Is(err, io.EOF) && skipped > 0:
+			return tool.ErrTold
+		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
+			return nil
+		case err != nil:
+			return err
+		}
+		p.lines++
+		if err := p.out.send(p.lineTo(text), time.Now().UnixMilli(), text, p.lines); err != nil {
+			return err
+		}
+		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+	}
+}
+
+// lineTo returns the partition of a line: that of its lane for a partial line, the first for all others, so that they stay in order.
+func (p *produce) lineTo(text []byte) int {
+	if n := p.out.partitions(); n > 1 && (bytes.Contains(text, []byte(`"Partial": 1`)) || bytes.HasPrefix(text, []byte(`{"Progress": 1`))) {
+		if l, err := hist.ParseLine(text); err == nil && l.Lane[0] > 0 {
+			return (l.Lane[0] - 1) % n
+		}
+	}
+	return 0
+}

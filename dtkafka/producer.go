@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"dt/internal/tool"
+)
+
+// A producer writes messages to a topic, each once: every batch waits for all in-sync replicas, and carries the number that makes the
+// broker drop it if it comes twice. One batch of a partition is under way at a time, so order holds; behind it the next one collects, and
+// when that is full, send blocks: the pipe is the buffer.
+type producer struct {
+	env     *tool.Env
+	cluster *cluster
+	topic   *topicInfo
+	codec   codec
+	ctx     context.Context // over when the producer has failed, or is to give up
+	fail    context.CancelCauseFunc
+	lanes   []*sender
+	most    int // bytes of a batch
+	wait    sync.WaitGroup
+
+	messages, bytes atomic.Int64 // acknowledged
+}
+
+// A sender writes to one partition.
+type sender struct {
+	p         *producer
+	partition int
+	retry     *retrier
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	open    *batch // collects
+	spare   *batch // empty
+	ready   bool   // open is to go out, full or not
+	closed  bool   // nothing more comes
+
+	session  session
+	known    bool
+	sequence int32
+	packed   bytes.Buffer
+	acked    uint64 // the tail of what was acknowledged last
+	any      bool   // something was
+}
+
+const (
+	// batchMemory bounds what all partitions together collect; a batch is collected while another is under way, and kafka-go keeps a
+	// copy of that.
+	batchMemory  = 60 << 20
+	batchLargest = 8 << 20
+	// produceTimeout is when a request is given up and sent again.
+	stopGrace = 10 * time.Second
+)
+
+// newProducer returns a producer whose session the brokers know.
+func newProducer(ctx context.Context, env *tool.Env, c *cluster, topic *topicInfo, codec codec) (*producer, error) {
+	p := &producer{env: env, cluster: c, topic: topic, codec: codec}
+	p.ctx, p.fail = context.WithCancelCause(ctx)
+	p.most = min(topic.maxMessage, batchLargest, max(batchMemory/3/topic.partitions, 64<<10))
+	s, err := p.newSession(c.retrier(topic.name))
+	if err != nil {
+		return nil, err
+	}
+	for i := range topic.partitions {
+		l := &sender{p: p, partition: i, retry: c.retrier(fmt.Sprintf("%s[%d]", topic.name, i)), open: new(batch), spare: new(batch), session: s, known: true}
+		l.changed = sync.NewCond(&l.mu)
+		p.lanes = append(p.lanes, l)
+		p.wait.Go(l.run)
+	}
+	context.AfterFunc(p.ctx, func() {
+		for _, l := range p.lanes {
+			l.mu.Lock()
+			l.changed.Broadcast()
+			l.mu.Unlock()
+		}
+	})
+	return p, nil
+}
+
+func (p *producer) partitions() int { return len(p.lanes) }
+
+// limit is the largest value of one message.
+func (p *producer) limit() int { return p.most - batchMost }
+
+// newSession asks the brokers for a producer id.
+func (p *producer) newSession(retry *retrier) (session, error) {
+	for {
+		r, err := p.cluster.client.InitProducerID(p.ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: 60_000})
+		if err == nil {
+			err = r.Error
+		}
+		if err == nil {
+			retry.ok()
+			return session{int64(r.Producer.ProducerID), int16(r.Producer.ProducerEpoch)}, nil
+		}
+		if err := retry.failed(p.ctx, err); err != nil {
+			return session{}, err
+		}
+	}
+}
+
+// send puts a message behind those of a partition, and blocks while that has as much waiting as it may. It keeps no part of value. tail is
+// what is said to be acknowledged when this message is.
+func (p *producer) send(partition int, ms int64, value []byte, tail uint64) error {
+	l := p.lanes[partition]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.open.fits(len(value), p.most) {
+		l.ready = true
+		l.changed.Broadcast()
+		if p.ctx.Err() != nil {
+			return context.Cause(p.ctx)
+		}
+		l.changed.Wait()
+	}
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
+	l.open.add(ms, value)
+	l.open.tail = tail
+	return nil
+}
+
+// flush sends out all there is, also in batches that are not full.
+func (p *producer) flush() {
+	for _, l := range p.lanes {
+		l.mu.Lock()
+		if l.open.count > 0 && !l.ready {
+			l.ready = true
+			l.changed.Broadcast()
+		}
+		l.mu.Unlock()
+	}
+}
+
+// close waits until all is acknowledged, or the producer has failed.
+func (p *producer) close() error {
+	for _, l := range p.lanes {
+		l.mu.Lock()
+		l.closed = true
+		l.changed.Broadcast()
+		l.mu.Unlock()
+	}
+	p.wait.Wait()
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
+	return nil
+}
+
+// stopping gives what is still to be acknowledged some time.
+func (p *producer) stopping() {
+	time.AfterFunc(stopGrace, func() {
+		p.fail(fmt.Errorf("%s: stopped, but not all was acknowledged within %v", p.topic.name, stopGrace))
+	})
+}
+
+// acknowledged says up to where each partition has it, for the last words of a producer that gives up.
+func (p *producer) acknowledged(what string) string {
+	var parts []string
+	for _, l := range p.lanes {
+		if l.any {
+			parts = append(parts, fmt.Sprintf("[%d] %d", l.partition, l.acked))
+		}
+	}
+	const most = 16
+	if len(parts) > most {
+		parts = append(parts[:most], "…")
+	}
+	if len(parts) == 0 {
+		return "nothing was acknowledged"
+	}
+	return fmt.Sprintf("acknowledged: %d messages; of partition %s %s", p.messages.Load(), what, strings.Join(parts, ", "))
+}
+
+// run writes batches until there are no more.
+func (l *sender) run() {
+	for {
+		b := l.take()
+		if b == nil {
+			return
+		}
+		if err := l.write(b); err != nil {
+			l.p.fail(err)
+			return
+		}
+		l.p.messages.Add(int64(b.count))
+		l.p.bytes.Add(int64(len(b.b)))
+		l.acked, l.any = b.tail, true
+		b.count = 0
+		l.mu.Lock()
+		l.spare = b
+		l.changed.Broadcast()
+		l.mu.Unlock()
+	}
+}
+
+// take waits for a batch that is to go out; nil: there will be none.
+func (l *sender) take() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.open.count == 0 || !l.ready && !l.closed {
+		if l.closed || l.p.ctx.Err() != nil {
+			return nil
+		}
+		l.changed.Wait()
+	}
+	if l.p.ctx.Err() != nil {
+		return nil
+	}
+	b := l.open
+	l.open, l.spare = l.spare, nil
+	l.ready = false
+	l.changed.Broadcast()
+	return b
+}
+
+// write writes one batch, however often that takes.
+func (l *sender) write(b *batch) error {
+	p := l.p
+	for {
+		if !l.known {
+			s, err := p.newSession(l.retry)
+			if err != nil {
+				return err
+			}
+			l.session, l.known, l.sequence = s, true, 0
+		}
+		raw, err := b.encode(p.codec, l.session, l.sequence, &l.packed)
+		if err != nil {
+			return err
+		}
+		r, err := p.cluster.client.RawProduce(p.ctx, &kafka.RawProduceRequest{
+			Topic: p.topic.name, Partition: l.partition, RequiredAcks: kafka.RequireAll,
+			RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(raw)},
+		})
+		if err == nil {
+			err = r.Error
+		}
+		switch {
+		case err == nil, errors.Is(err, kafka.DuplicateSequenceNumber):
+			l.retry.ok()
+			// The numbers go round behind the largest.
+			l.sequence = int32((uint32(l.sequence) + uint32(b.count)) & (1<<31 - 1))
+			return nil
+		case errors.Is(err, kafka.OutOfOrderSequenceNumber), errors.Is(err, kafka.UnknownProducerId), errors.Is(err, kafka.InvalidProducerEpoch):
+			// The brokers have forgotten the session: they keep it for a week, or lost what they had acknowledged. All before this batch was, so a new
+			// session goes on here.
+			p.env.Say("%s[%d]: the brokers do not know this producer any more (%v); going on with a new session", p.topic.name, l.partition, err)
+			l.known = false
+			err = nil
+		}
+		if err == nil {
+			continue
+		}
+		if err := l.retry.failed(p.ctx, err); err != nil {
+			if cause := context.Cause(p.ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+	}
+}
