@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -444,19 +445,27 @@ type brokerConn struct {
 	address  string
 	asked    bool // for a certificate
 	answered bool
+	broken   error // of reading; kafka-go reads on after one
 }
 
 func (c *brokerConn) Read(p []byte) (int, error) {
+	if c.broken != nil {
+		return 0, c.broken
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.answered {
-		// An answer begins with its length, and those to the first question are short.
+		// An answer begins with its length, and that to the first question is short.
 		if p[0] != 0 {
-			return 0, &foreignError{c.address, bytes.Clone(p[:min(n, 80)])}
+			c.broken = &foreignError{c.address, bytes.Clone(p[:min(n, 80)])}
+			return 0, c.broken
 		}
 		c.answered = true
 	}
 	if err != nil {
 		err = c.fail(err)
+		if !timedOut(err) {
+			c.broken = err
+		}
 	}
 	return n, err
 }
@@ -470,6 +479,9 @@ func (c *brokerConn) Write(p []byte) (int, error) {
 }
 
 func (c *brokerConn) fail(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // kafka-go makes it this anyhow, and forgets the rest
+	}
 	stage := silent
 	if c.answered {
 		stage = talking

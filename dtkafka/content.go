@@ -75,7 +75,7 @@ func contentOf(v []byte) (c content, sure bool) {
 		words, _ := hit.DecodeJSON(nil, nil, text, false)
 		return contentJSON, len(words) > 0
 	case tool.Results, tool.Text:
-		if isText(v) {
+		if len(text) > 0 && isText(v) {
 			return contentLines, true
 		}
 	}

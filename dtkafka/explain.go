@@ -146,7 +146,7 @@ func (l *cluster) judge(err error) (*explained, lasting) {
 	case errors.As(err, &missing):
 		return say(forever, "dtkafka topics create "+missing.topic+" --partitions 8", "topic %s: there is no such topic", missing.topic)
 	case errors.As(err, &login):
-		return say(forever, "", "login as %s: %s", l.user, login.reason)
+		return say(forever, "is it the broker that it should be?", "login as %s with %s: %s", l.user, l.sasl.Name(), login.reason)
 	case errors.As(err, &code):
 		return l.judgeCode(code, err, say)
 	case errors.As(err, &dial):
@@ -243,11 +243,11 @@ func (l *cluster) judgeConn(e *connError, fresh lasting, say, away sayer) (*expl
 	case e.stage == silent && e.asked:
 		return say(forever, "", "%s refuses our certificate %s: it closed the connection", e.address, l.certName)
 	case e.stage == silent:
-		return away(soon, "is it starting, or not a broker's port?", "%s closed the connection without an answer", e.address)
+		return away(soon, "is it starting, does it want TLS (--tls), or is it no broker?", "%s closed the connection without an answer", e.address)
 	case e.stage == talking && l.sasl == nil:
 		return say(forever, "--sasl scram-sha-512 --user NAME, or security.protocol="+l.protocol(l.tls != nil, true), "%s wants a login", e.address)
 	case e.stage == talking:
-		return away(soon, "", "lost the connection to %s: %s", e.address, reason(e.err))
+		return away(soon, "a wrong password?", "%s closed the connection at the login as %s", e.address, l.user)
 	}
 	return say(fresh, "", "TLS with %s: %s", e.address, bare(e.err))
 }

@@ -19,6 +19,7 @@ type linesOutput struct {
 	m       *merger
 	buf     []byte        // whole lines
 	written map[int]int64 // of each partition, what is before was written
+	now     func() time.Time
 
 	refused refused // messages that are no lines
 	lost    refused // places where messages are gone
@@ -30,7 +31,7 @@ const (
 )
 
 func newLinesOutput(env *tool.Env, out io.Writer, topic string) output {
-	o := &linesOutput{env: env, out: out, m: newMerger(), written: map[int]int64{},
+	o := &linesOutput{env: env, out: out, m: newMerger(), written: map[int]int64{}, now: time.Now,
 		refused: refused{env: env, topic: topic, what: "line"}, lost: refused{env: env, topic: topic}}
 	o.m.patience, o.m.load, o.m.emit = linesPatience, o.load, o.emit
 	return o
@@ -43,7 +44,7 @@ func (o *linesOutput) begin(from map[int]place) error {
 }
 
 func (o *linesOutput) take(f *fetched) error {
-	now := time.Now()
+	now := o.now()
 	if err := o.m.take(f, now); err != nil {
 		return err
 	}
@@ -52,11 +53,11 @@ func (o *linesOutput) take(f *fetched) error {
 
 func (o *linesOutput) done(partition int) error {
 	o.m.done(partition)
-	return o.advance(time.Now())
+	return o.advance(o.now())
 }
 
 func (o *linesOutput) idle() (time.Duration, error) {
-	if err := o.advance(time.Now()); err != nil {
+	if err := o.advance(o.now()); err != nil {
 		return 0, err
 	}
 	return o.m.wait, o.flush()

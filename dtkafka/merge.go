@@ -316,7 +316,7 @@ func (m *merger) mayPass(t int64, now time.Time) bool {
 		p := m.parts[i]
 		switch {
 		case h != none:
-		case m.patience > 0 && !p.atEnd && m.wait > 0, m.patience == 0 && (!p.atEnd || p.endAt.Before(at)):
+		case m.patience > 0 && !p.atEnd && m.wait > 0, m.patience == 0 && !(p.atEnd && p.endAt.After(at)):
 			return false
 		}
 	}
@@ -334,6 +334,7 @@ type tied struct {
 	p     *mergePart
 	part  int
 	left  int                    // of its next items
+	whole bool                   // that is all it has of this time
 	first [hit.MaxFPGA + 1]int32 // of each FPGA the first of its hits, in items, or −1
 	fpga  int                    // of the next item, a hit; −1: nothing is left
 	orbit int64
@@ -351,7 +352,7 @@ func (m *merger) tie(t int64, now time.Time) (more bool, err error) {
 		if n == 0 || err != nil {
 			return false, err
 		}
-		m.tied = append(m.tied, tied{p: p, part: i, left: n})
+		m.tied = append(m.tied, tied{p: p, part: i, left: n, whole: n < tieMost})
 	}
 	for f := range m.firsts {
 		m.firsts[f] = slices.Grow(m.firsts[f][:0], len(m.tied))[:len(m.tied)]
@@ -365,17 +366,16 @@ func (m *merger) tie(t int64, now time.Time) (more bool, err error) {
 	for f := range m.lowest {
 		m.lower(f)
 	}
-	for {
-		best := m.choose()
-		if best < 0 {
-			break
-		}
+	for best := m.choose(); best >= 0; best = m.choose() {
 		g := &m.tied[best]
 		f := g.fpga
 		m.last[f] = g.orbit
 		m.unchain(best, f)
 		if err := m.follow(best, 1); err != nil {
 			return false, err
+		}
+		if g.left == 0 && !g.whole {
+			break // more of it takes part
 		}
 		m.lower(f)
 	}

@@ -61,7 +61,12 @@ func (c *produceCmd) run(env *tool.Env) error {
 	}
 	env.OnStop(p.out.stopping)
 	p.show = newProgress(env, c.Progress)
-	err = errors.Join(p.read(), p.finish())
+	err = p.read()
+	if end := p.finish(); end != nil && errors.Is(err, end) {
+		err = end // which read has seen first
+	} else {
+		err = errors.Join(err, end)
+	}
 	p.show.done()
 	if p.cuts > 0 && err == nil {
 		return tool.ErrTold
@@ -161,10 +166,11 @@ func (p *produce) frame(f *wire.Frame) error {
 		p.lanes[id] = s
 	}
 	p.open[id] = f.Kind != wire.KindEnd
-	if err := s.Add(f); err != nil {
+	err := s.Add(f)
+	if err != nil && p.out.ctx.Err() == nil {
 		return fmt.Errorf("%s: %s: %w", p.cmd.Topic, id, err)
 	}
-	return nil
+	return err
 }
 
 // splitter returns what makes messages of a lane: a whole run is divided over the partitions, a part of one goes to the partition of its number.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/segmentio/kafka-go/sasl"
 	saslplain "github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
+	"github.com/xdg-go/scram"
 )
 
 // A secret is a password. It shows in nothing that is printed, also as part of something else: fmt prints what a field holds, but not what
@@ -39,32 +39,35 @@ func newMechanism(name, user string, password secret) sasl.Mechanism {
 func (l login) Name() string { return l.name }
 
 func (l login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
-	m, err := l.mechanism()
-	if err != nil {
-		return nil, nil, &loginError{err.Error()}
-	}
-	s, first, err := m.Start(ctx)
-	return conversation{s}, first, err
-}
-
-func (l login) mechanism() (sasl.Mechanism, error) {
+	var hash scram.HashGeneratorFcn
 	switch l.name {
 	case "SCRAM-SHA-256":
-		return scram.Mechanism(scram.SHA256, l.user, l.password.reveal())
+		hash = scram.SHA256
 	case "SCRAM-SHA-512":
-		return scram.Mechanism(scram.SHA512, l.user, l.password.reveal())
+		hash = scram.SHA512
+	default:
+		return saslplain.Mechanism{Username: l.user, Password: l.password.reveal()}.Start(ctx)
 	}
-	return saslplain.Mechanism{Username: l.user, Password: l.password.reveal()}, nil
+	// Kafka takes the bytes of user and password as they are. kafka-go's own mechanism prepares them (SASLprep): then a right password
+	// with a ² in it is wrong, and one that can't be prepared is quoted in the error.
+	client, err := hash.NewClientUnprepped(l.user, l.password.reveal(), "")
+	if err != nil {
+		return nil, nil, &loginError{"it can't begin"}
+	}
+	c := &conversation{client.NewConversation()}
+	_, first, err := c.Next(ctx, nil)
+	return c, first, err
 }
 
-// A conversation is one login as it goes on.
-type conversation struct{ sasl.StateMachine }
+// A conversation is one login by SCRAM as it goes on.
+type conversation struct{ *scram.ClientConversation }
 
-func (c conversation) Next(ctx context.Context, challenge []byte) (done bool, response []byte, err error) {
-	if done, response, err = c.StateMachine.Next(ctx, challenge); err != nil {
-		err = &loginError{err.Error()}
+func (c *conversation) Next(_ context.Context, challenge []byte) (done bool, response []byte, err error) {
+	text, err := c.Step(string(challenge))
+	if err != nil {
+		return false, nil, &loginError{err.Error()}
 	}
-	return done, response, err
+	return c.Done(), []byte(text), nil
 }
 
 // A loginError is a login that went wrong on our side: the broker does not keep to the mechanism, or does not know the password itself.

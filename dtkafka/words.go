@@ -51,6 +51,8 @@ type wordsOutput struct {
 	text    []byte // of messages that are decoded
 	decoded []uint64
 	faults  []hit.Bad
+	line    []byte // of one that is decoded again
+	one     []uint64
 
 	refused refused // messages that are no words
 	lost    refused // places where messages are gone
@@ -237,12 +239,10 @@ func (o *wordsOutput) load(p *mergePart, f *fetched) error {
 		for i := range ms[:n] {
 			v := &ms[i]
 			it := mergeItem{time: v.time, offset: v.offset}
-			switch {
-			case len(faults) == 0 || faults[0].Record != i:
+			if len(faults) == 0 || faults[0].Record != i {
 				it.word = words[0]
 				words = words[1:]
-			default:
-				it.kind = itemBad
+			} else {
 				var bad badMessage
 				if it.word, bad, it.kind = o.again(v.value, &faults[0]); it.kind == itemBad {
 					p.bad = append(p.bad, bad)
@@ -285,8 +285,9 @@ func (o *wordsOutput) decode(ms []message) (n int) {
 // again looks at a message again that did not decode.
 func (o *wordsOutput) again(v []byte, fault *hit.Bad) (uint64, badMessage, itemKind) {
 	if o.form == wire.FormJSON && len(v) <= hit.MaxLine {
-		words, faults := hit.DecodeJSON(nil, nil, append(appendLine(nil, v), '\n'), false)
-		if len(words) > 0 {
+		o.line = append(appendLine(o.line[:0], v), '\n')
+		words, faults := hit.DecodeJSON(o.one[:0], nil, o.line, false)
+		if o.one = words; len(words) > 0 {
 			return words[0], badMessage{}, itemWord
 		}
 		fault = &faults[0]

@@ -42,6 +42,18 @@ func benchLog(partitions, perMS, inARow int, as content) [][]*fetched {
 		count[p]++
 		f.next = int64(count[p])
 	}
+	for _, pieces := range log {
+		for _, f := range pieces {
+			var buf []byte // as a fetcher has them
+			for i := range f.messages {
+				buf = append(buf, f.messages[i].value...)
+			}
+			for i := range f.messages {
+				v := &f.messages[i].value
+				*v, buf = buf[:len(*v)], buf[len(*v):]
+			}
+		}
+	}
 	return log
 }
 

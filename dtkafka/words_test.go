@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,8 +48,23 @@ func detector(r *rand.Rand, n int) []uint64 {
 				words = append(words, hit.NewHit(f, r.IntN(128), uint32(o), r.IntN(3564), r.IntN(30)))
 			}
 		}
-		for range 8 {
-			words = append(words, 3<<hit.HeadShift|uint64(r.IntN(2))<<hit.FPGAShift|uint64(orbit[0]+r.Int64N(20_000))<<24|uint64(r.IntN(1<<16)))
+		var rows []byte
+		for i := range 8 {
+			ahead := orbit[0] + r.Int64N(20_000)
+			switch i % 5 {
+			case 0:
+				rows = fmt.Appendf(rows, "0,%d,%d,%d,%d,%d\n", i/4, r.IntN(32), ahead, r.IntN(3564), r.IntN(30))
+			case 1:
+				rows = fmt.Appendf(rows, "1,%d,0,%d,0,%d\n", i/4, ahead, r.IntN(256))
+			case 2:
+				rows = fmt.Appendf(rows, "3,%d,0,%d,%d,0\n", i/4, ahead, r.IntN(1<<16))
+			default:
+				rows = fmt.Appendf(rows, "%d,%d,0,%d,0,%.6f\n", i%5+1, i/4, ahead, (r.Float64()*100-50)*math.Pow(10, -float64(r.IntN(60)/10)))
+			}
+		}
+		var bad []hit.Bad
+		if words, bad = hit.DecodeCSV(words, nil, rows, false); bad != nil {
+			panic(bad[0].Reason)
 		}
 	}
 	return words[:n]
@@ -290,8 +306,14 @@ func plain(t testing.TB, words []uint64) *laneRead {
 // A testClock is a clock that tests move.
 type testClock struct{ at time.Time }
 
-func newTestClock() *testClock            { return &testClock{time.Date(2023, 11, 14, 22, 13, 20, 0, time.UTC)} }
-func (c *testClock) now() time.Time       { return c.at }
+func newTestClock() *testClock { return &testClock{time.Date(2023, 11, 14, 22, 13, 20, 0, time.UTC)} }
+
+// now is later with each call.
+func (c *testClock) now() time.Time {
+	c.at = c.at.Add(1)
+	return c.at
+}
+
 func (c *testClock) wait(d time.Duration) { c.at = c.at.Add(d) }
 func (c *testClock) options(run string) wordOptions {
 	return wordOptions{run: run, lateness: wire.DefaultLateness, now: c.now}
@@ -749,4 +771,71 @@ func TestPackState(t *testing.T) {
 	if n := len(at.places()[0].Meta); n > 4000 {
 		t.Errorf("a place of %d bytes", n)
 	}
+}
+
+// referenceWord is what a message is, by the decoder for lines alone.
+func referenceWord(as content, v []byte) (uint64, bool) {
+	text := bytes.TrimRight(v, "\r\n")
+	text = append(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("  ")), []byte("\n"), []byte(" ")), '\n')
+	decode := hit.DecodeCSV
+	if as == contentJSON {
+		decode = hit.DecodeJSON
+	}
+	words, bad := decode(nil, nil, text, false)
+	if len(v) > hit.MaxLine || len(words)+len(bad) != 1 || len(words) == 0 {
+		return 0, false
+	}
+	return words[0], true
+}
+
+// Each message is one record: the word that it is by itself, or a bad one.
+func FuzzWordMessages(f *testing.F) {
+	for _, w := range detector(newRand(1), 40) {
+		f.Add(textOf(contentJSON, w), textOf(contentCSV, w), false)
+		f.Add(bytes.ReplaceAll(textOf(contentJSON, w), []byte(" "), nil), textOf(contentCSV, w), true)
+	}
+	for _, v := range []string{
+		`{"HEAD": 4, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.0, "BX_COUNTER": 0, "TDC_MEAS": -1.25e-05}`,
+		`{"HEAD": 4, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.0, "BX_COUNTER": 0, "TDC_MEAS": 65519.9999999999999999999}`,
+		`{"HEAD": 2, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.00, "BX_COUNTER": 000000000000007, "TDC_MEAS": 3.0}`,
+		`{"HEAD": 2.0, "FPGA": 0.0, "TDC_CHANNEL": -1, "ORBIT_CNT": 5., "BX_COUNTER": 7, "TDC_MEAS": 3}`,
+		`{"HEAD": 5, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.0, "BX_COUNTER": 0, "TDC_MEAS": NaN}`,
+	} {
+		f.Add([]byte(v), []byte("2,0,1,2\n,3,4"), false)
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte, csv bool) {
+		as := contentJSON
+		if csv {
+			as = contentCSV
+		}
+		good := detector(newRand(2), 3)
+		log := make(testLog, 1)
+		for i, v := range [][]byte{textOf(as, good[0]), a, textOf(as, good[1]), b, nil, textOf(as, good[2])} {
+			log.add(0, int64(i), v)
+		}
+		env, said := testEnv()
+		var buf bytes.Buffer
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", 1, as, newTestClock().options("demo"))
+		must(t, out.begin(start(log)))
+		newFeeder(newRand(len(a)), log, nil, 6).run(t, out, -1)
+		must(t, out.end(""))
+		got := readLane(t, buf.Bytes())
+		bad := 0
+		for i, m := range log[0] {
+			w, ok := uint64(0), false
+			if m.value != nil {
+				w, ok = referenceWord(as, m.value)
+			}
+			have, there := got.words[uint64(i)]
+			if there != ok || have.word != w || ok == (got.aside[uint64(i)] != "") {
+				t.Fatalf("%q is %x, %v, %q; want %x, %v", m.value, have.word, there, got.aside[uint64(i)], w, ok)
+			}
+			if !ok {
+				bad++
+			}
+		}
+		if n := strings.Count(said.String(), "dtkafka: t[0]@"); n != bad || got.next != 6 {
+			t.Fatalf("%d are told of %d; %d records", n, bad, got.next)
+		}
+	})
 }

@@ -988,28 +988,36 @@ func runExample(t *testing.T, dir, example string) {
 
 // What the README shows under "Try it" works, from top to bottom.
 func TestReadme(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, found := bytes.Cut(text, []byte("\n## Try it\n"))
-	text, _, ended := bytes.Cut(text, []byte("\n## "))
-	if !found || !ended {
-		t.Fatal("README.md has no section Try it")
-	}
 	dir := t.TempDir()
 	v1 := "1,0,72,46758,279,18\n1,1,52,46759,1410,7\n"
 	if err := os.WriteFile(filepath.Join(dir, "run591.dat.gz"), packed(t, "gz", []byte(v1)), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	examples := readmeExamples(t, "Try it")
+	for _, example := range examples {
+		runExample(t, dir, example)
+	}
+	if len(examples) < 8 {
+		t.Errorf("%d examples; there were 8 at least", len(examples))
+	}
+}
+
+// readmeExamples returns the commands that a section of the README shows.
+func readmeExamples(t *testing.T, section string) (list []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := bytes.Cut(text, []byte("\n## "+section+"\n"))
+	text, _, ended := bytes.Cut(text, []byte("\n## "))
+	if !found || !ended {
+		t.Fatalf("README.md has no section %s", section)
+	}
 	for line := range strings.Lines(string(text)) {
 		if example, ok := strings.CutPrefix(line, "    "); ok {
-			n++
-			runExample(t, dir, strings.TrimSpace(example))
+			list = append(list, strings.TrimSpace(example))
 		}
 	}
-	if n < 8 {
-		t.Errorf("%d examples; there were 8 at least", n)
-	}
+	return list
 }

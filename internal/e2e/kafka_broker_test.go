@@ -46,6 +46,7 @@ type kafkaCluster struct {
 	port    int    // of the first
 	options kafkaOptions
 	running map[int]*kafkaBroker // by number, from 1; 0 is the ZooKeeper of old versions
+	client  *kafka.Client        // for what a test does beside dtkafka
 }
 
 // A kafkaBroker is a process.
@@ -204,6 +205,7 @@ func openKafka(n int, dir string, options kafkaOptions) (*kafkaCluster, error) {
 			return k, err
 		}
 		if err = k.startAll(); err == nil {
+			k.client = &kafka.Client{Addr: kafka.TCP(strings.Split(k.bootstrap(), ",")...), Timeout: 20 * time.Second, Transport: &kafka.Transport{MetadataTTL: time.Second}}
 			return k, nil
 		}
 		k.stop()
@@ -391,11 +393,6 @@ func (k *kafkaCluster) logs(t testing.TB) {
 	}
 }
 
-// client returns a client of the brokers, for what a test does beside dtkafka.
-func (k *kafkaCluster) client() *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(strings.Split(k.bootstrap(), ",")...), Timeout: 20 * time.Second, Transport: &kafka.Transport{MetadataTTL: 200 * time.Millisecond}}
-}
-
 // attempt tries what needs a leader or a controller until it works.
 func attempt(t testing.TB, what string, f func(ctx context.Context) error) {
 	t.Helper()
@@ -431,7 +428,7 @@ func (k *kafkaCluster) topic(t testing.TB, partitions int, settings ...string) s
 		key, value, _ := strings.Cut(s, "=")
 		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: key, ConfigValue: value})
 	}
-	c := k.client()
+	c := k.client
 	attempt(t, "create "+name, func(ctx context.Context) error {
 		r, err := c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
 		if err != nil {
@@ -461,7 +458,7 @@ func (k *kafkaCluster) topic(t testing.TB, partitions int, settings ...string) s
 // drop deletes a topic.
 func (k *kafkaCluster) drop(t testing.TB, topic string) {
 	t.Helper()
-	r, err := k.client().DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	r, err := k.client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
 	if err == nil {
 		err = r.Errors[topic]
 	}
@@ -473,24 +470,24 @@ func (k *kafkaCluster) drop(t testing.TB, topic string) {
 // send writes messages without keys into a partition.
 func (k *kafkaCluster) send(t testing.TB, topic string, partition int, codec kafka.Compression, values ...[]byte) {
 	t.Helper()
-	list := make([]kafka.Record, len(values))
-	for i, v := range values {
-		list[i].Time = time.Now()
-		list[i].Value = kafka.NewBytes(v) // a nil one is a null value
-	}
-	r, err := k.client().Produce(t.Context(), &kafka.ProduceRequest{Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll, Compression: codec, Records: kafka.NewRecordReader(list...)})
-	if err == nil {
-		err = r.Error
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	attempt(t, "send to "+topic, func(ctx context.Context) error {
+		list := make([]kafka.Record, len(values))
+		for i, v := range values {
+			list[i].Time = time.Now()
+			list[i].Value = kafka.NewBytes(v) // a nil one is a null value
+		}
+		r, err := k.client.Produce(ctx, &kafka.ProduceRequest{Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll, Compression: codec, Records: kafka.NewRecordReader(list...)})
+		if err != nil {
+			return err
+		}
+		return r.Error
+	})
 }
 
 // offsets returns where each partition begins and where it ends.
 func (k *kafkaCluster) offsets(t testing.TB, topic string) (first, last []int64) {
 	t.Helper()
-	c := k.client()
+	c := k.client
 	attempt(t, "offsets of "+topic, func(ctx context.Context) error {
 		m, err := c.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 		if err != nil {
@@ -545,7 +542,7 @@ func (k *kafkaCluster) until(t testing.TB, topic string, messages int) {
 // values returns the messages of a partition, and their times.
 func (k *kafkaCluster) values(t testing.TB, topic string, partition int) (values [][]byte, times []time.Time) {
 	t.Helper()
-	c := k.client()
+	c := k.client
 	first, last := k.offsets(t, topic)
 	for at := first[partition]; at < last[partition]; {
 		attempt(t, "fetch of "+topic, func(ctx context.Context) error {

@@ -18,6 +18,9 @@ import (
 // kafkaMemory is what a program may take while a broker is away.
 const kafkaMemory = 128 << 20
 
+// soon lets a broker that was killed be back sooner: it waits until its session of before is over.
+const soon = "broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300\n"
+
 // kafkaSeed is a seed for what happens to brokers; DT_KAFKA_SEED says one of before.
 func kafkaSeed(t testing.TB) uint64 {
 	t.Helper()
@@ -45,7 +48,7 @@ func (k *kafkaCluster) leader(t testing.TB, topic string, partition int) int {
 	t.Helper()
 	id := 0
 	attempt(t, "leader of "+topic, func(ctx context.Context) error {
-		m, err := k.client().Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		m, err := k.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 		if err != nil {
 			return err
 		}
@@ -63,7 +66,7 @@ func (k *kafkaCluster) leader(t testing.TB, topic string, partition int) int {
 func (k *kafkaCluster) healthy(t testing.TB, topic string) {
 	t.Helper()
 	attempt(t, "all replicas of "+topic, func(ctx context.Context) error {
-		m, err := k.client().Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		m, err := k.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 		if err != nil {
 			return err
 		}
@@ -127,7 +130,7 @@ func TestKafkaFaults(t *testing.T) {
 // While the only broker is away the source is held back, in bounded memory, and all arrives when the broker is back.
 func TestKafkaAway(t *testing.T) {
 	t.Parallel()
-	k := startKafka(t, 1, kafkaOptions{})
+	k := startKafka(t, 1, kafkaOptions{properties: soon})
 	hist := stage{"dthist", "--window=10s"}
 	source := "sim:?seed=4&triggers=10&hits=" + inLong("12000000", "3000000")
 	want := pipeline(t, nil, slices.Concat([]stage{append(dtcat, source)}, cleansing, []stage{hist})...).ok(t)
@@ -157,7 +160,7 @@ func TestKafkaAway(t *testing.T) {
 // Programs that are started before their broker wait for it.
 func TestKafkaStartedBeforeTheBroker(t *testing.T) {
 	t.Parallel()
-	k := startKafka(t, 1, kafkaOptions{})
+	k := startKafka(t, 1, kafkaOptions{properties: soon})
 	topic := k.topic(t, 2)
 	k.kill9(1)
 	source := append(dtcat, simulated(3, 3000))
@@ -177,7 +180,7 @@ func TestKafkaStartedBeforeTheBroker(t *testing.T) {
 // With --give-up the end comes in time, and says how far it came.
 func TestKafkaGivesUp(t *testing.T) {
 	t.Parallel()
-	k := startKafka(t, 1, kafkaOptions{})
+	k := startKafka(t, 1, kafkaOptions{properties: soon})
 	topic := k.topic(t, 1)
 	p := start(t, nil, nil, append(dtcat, simulated(3, 100000), "--rate", "20000"), k.produce(topic, "--give-up", "2s"))
 	k.until(t, topic, 3)
