@@ -7,8 +7,10 @@ import (
 	"slices"
 )
 
-// protocolName is how the members of a group know that they share out partitions in the same way.
-const protocolName = "dt"
+const (
+	protocolType = "consumer" // what Kafka calls readers in groups
+	protocolName = "dt"       // how the members know that they share out partitions in the same way
+)
 
 // A claim is what a member tells the others when it joins.
 type claim struct {

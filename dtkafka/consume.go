@@ -36,8 +36,12 @@ type consumeCmd struct {
 
 const consumeUsage = "dtkafka consume TOPIC | dtfilter"
 
-// saveEvery is how often the places are kept.
-const saveEvery = time.Second
+const (
+	// saveEvery is how often the places are kept.
+	saveEvery = time.Second
+	// untilGrace is how long behind the time of --until messages of before may still arrive.
+	untilGrace = time.Second
+)
 
 // A where is a place in a topic, of --from and --until.
 type where struct {
@@ -46,10 +50,10 @@ type where struct {
 }
 
 func parseWhere(flag, text string, start bool) (where, error) {
-	switch rest, isTime := strings.CutPrefix(text, "time:"); {
+	switch rest, endTime := strings.CutPrefix(text, "time:"); {
 	case text == "" || text == "end" || text == "start" && start:
 		return where{kind: text}, nil
-	case isTime:
+	case endTime:
 		at, err := time.Parse(time.RFC3339, rest)
 		if err != nil {
 			return where{}, &tool.UsageError{Msg: fmt.Sprintf("--%s: %q is no time as in time:2026-11-21T14:00:00Z", flag, rest)}
@@ -250,14 +254,25 @@ func (r *consume) consume() error {
 		if err != nil {
 			return r.finish(err)
 		}
-		done, err := r.assignment(a, first)
-		first = false
+		end, err := r.assignment(a, first)
+		for first = false; end == endTime && err == nil; {
+			end, err = r.assignment(a, false)
+		}
 		a.release()
-		if done || err != nil {
+		if end == endOver || err != nil {
 			return r.finish(err)
 		}
 	}
 }
+
+// An ending is why reading what was assigned ends.
+type ending int
+
+const (
+	endLost ending = iota // it is another's now
+	endOver               // --until, or a signal
+	endTime               // the time of --until has come: now it is known which offsets that is
+)
 
 // finish ends what is open, and returns why.
 func (r *consume) finish(err error) error {
@@ -278,11 +293,17 @@ func (r *consume) finish(err error) error {
 	return errors.Join(err, ended)
 }
 
-// assignment reads the partitions that we have. It returns whether reading is over.
-func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
+// assignment reads the partitions that we have.
+func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 	from, until, err := r.resolve(a.from)
 	if err != nil {
-		return false, err
+		return endLost, err
+	}
+	var clock <-chan time.Time
+	if r.until.kind == "time" {
+		if wait := time.Until(r.until.at.Add(untilGrace)); wait > 0 {
+			clock = time.After(wait)
+		}
 	}
 	if tell {
 		r.tellFrom(a.from)
@@ -300,6 +321,9 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 		f := newFetcher(r.cluster, r.topic.name, p, len(from), at.Offset, until[p], arrived)
 		if r.content == contentJSON || r.content == contentCSV {
 			f.wait = wordsWait
+		}
+		if clock != nil {
+			f.latest = r.until.at.UnixMilli()
 		}
 		running++
 		go func() { ends <- ended{p, f.run(ctx)} }()
@@ -319,7 +343,7 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 		return r.out.begin(from)
 	}
 	if err := begin(); err != nil {
-		return false, err
+		return endLost, err
 	}
 	saved := time.Now()
 	save := func(ctx context.Context) error {
@@ -343,7 +367,7 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 	var wake <-chan time.Time
 	for {
 		if running == 0 && len(from) > 0 {
-			return true, leave()
+			return endOver, leave()
 		}
 		var f *fetched
 		select {
@@ -352,7 +376,7 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 			if begun {
 				wait, err := r.out.idle()
 				if err != nil {
-					return false, err
+					return endLost, err
 				}
 				wake = nil
 				if wait > 0 {
@@ -364,17 +388,24 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 			case e := <-ends:
 				running--
 				if e.err != nil {
-					return false, errors.Join(e.err, leave())
+					return endLost, errors.Join(e.err, leave())
 				}
 				if begun {
 					if err := r.out.done(e.partition); err != nil {
-						return false, err
+						return endLost, err
 					}
 				}
 			case <-a.lost:
-				return false, leave()
+				return endLost, leave()
 			case <-r.ctx.Done():
-				return true, leave()
+				return endOver, leave()
+			case <-clock:
+				err := leave()
+				a.from = from
+				if begun {
+					a.from = r.out.places()
+				}
+				return endTime, err
 			case <-wake:
 			case <-tick.C:
 			}
@@ -382,16 +413,16 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 		if f != nil {
 			if r.out == nil {
 				if err := r.recognise(f); err != nil {
-					return false, err
+					return endLost, err
 				}
 				if err := begin(); err != nil {
-					return false, err
+					return endLost, err
 				}
 			}
 			r.count(f)
 			if begun {
 				if err := r.out.take(f); err != nil {
-					return false, err
+					return endLost, err
 				}
 			} else {
 				f.release()
@@ -399,7 +430,7 @@ func (r *consume) assignment(a *assignment, tell bool) (over bool, err error) {
 		}
 		if time.Since(saved) >= saveEvery {
 			if err := save(r.ctx); err != nil && r.ctx.Err() == nil {
-				return false, err
+				return endLost, err
 			}
 		}
 	}
@@ -459,7 +490,9 @@ func (r *consume) resolve(given map[int]place) (from map[int]place, until map[in
 			case "end":
 				until[p] = end
 			case "time":
-				until[p], err = r.cluster.offsetAt(r.ctx, r.topic.name, p, r.until.at)
+				if time.Now().After(r.until.at) {
+					until[p], err = r.cluster.offsetAt(r.ctx, r.topic.name, p, r.until.at)
+				}
 			}
 			return err
 		})

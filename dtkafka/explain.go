@@ -160,7 +160,7 @@ func (l *cluster) judge(err error) (*explained, lasting) {
 	case errors.Is(err, errStillThere):
 		return say(passing, "", "%sit was deleted, and is still there", whatOf(err))
 	case errors.Is(err, protocol.ErrNoLeader):
-		return say(passing, "", "%sa partition has no leader now", whatOf(err))
+		return l.judgeCode(kafka.LeaderNotAvailable, err, say)
 	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), strings.Contains(err.Error(), "topic not found"):
 		return l.judgeCode(kafka.UnknownTopicOrPartition, err, say)
 	case timedOut(err):
@@ -284,8 +284,19 @@ func (l *cluster) who() string {
 	return "who does not log in"
 }
 
+// principal returns how Kafka writes whom it gives rights to.
+func (l *cluster) principal() string {
+	if l.sasl != nil {
+		return "User:" + l.user
+	}
+	return "User:…"
+}
+
 func (l *cluster) judgeCode(code kafka.Error, err error, say sayer) (*explained, lasting) {
 	at := whatOf(err)
+	if at == "" && ofTopics(code) {
+		at = l.onlyTopic()
+	}
 	switch code {
 	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID, kafka.InconsistentTopicID:
 		// Also for a moment when a broker has just started or a partition moves.
@@ -306,11 +317,11 @@ func (l *cluster) judgeCode(code kafka.Error, err error, say sayer) (*explained,
 	case kafka.InvalidTopic:
 		return say(forever, "at most 249 of a-z A-Z 0-9 . _ -", "%sthat is no name of a topic", at)
 	case kafka.TopicAuthorizationFailed:
-		return say(forever, "kafka-acls --add --allow-principal User:… --topic …", "%s%s has no right to this topic", at, l.who())
+		return say(forever, "kafka-acls --add --allow-principal "+l.principal()+" --topic …", "%s%s has no right to this topic", at, l.who())
 	case kafka.GroupAuthorizationFailed:
-		return say(forever, "kafka-acls --add --allow-principal User:… --group …", "%s%s has no right to this group", at, l.who())
+		return say(forever, "kafka-acls --add --allow-principal "+l.principal()+" --group …", "%s%s has no right to this group", at, l.who())
 	case kafka.ClusterAuthorizationFailed:
-		return say(forever, "kafka-acls --add --allow-principal User:… --cluster", "%s%s has no right to do this in the cluster", at, l.who())
+		return say(forever, "kafka-acls --add --allow-principal "+l.principal()+" --cluster", "%s%s has no right to do this in the cluster", at, l.who())
 	case kafka.TransactionalIDAuthorizationFailed:
 		return say(forever, "", "%s%s has no right to this transactional id", at, l.who())
 	case kafka.SASLAuthenticationFailed:
@@ -328,6 +339,27 @@ func (l *cluster) judgeCode(code kafka.Error, err error, say sayer) (*explained,
 		return say(passing, "", "%s%s", at, fromBroker(err, code))
 	}
 	return say(forever, "", "%s%s", at, fromBroker(err, code))
+}
+
+// ofTopics reports whether an error is one of topics.
+func ofTopics(code kafka.Error) bool {
+	switch code {
+	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID, kafka.InconsistentTopicID, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition,
+		kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.ReplicaNotAvailable, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend,
+		kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTopic, kafka.TopicAuthorizationFailed, kafka.PolicyViolation, kafka.InvalidRecord:
+		return true
+	}
+	return false
+}
+
+// onlyTopic returns "topic NAME: " if the client uses only one.
+func (l *cluster) onlyTopic() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.topics) != 1 {
+		return ""
+	}
+	return "topic " + l.topics[0] + ": "
 }
 
 // fromBroker returns the broker's own words about an error or, where there are none, Kafka's.

@@ -59,6 +59,7 @@ type fetcher struct {
 	partition int
 	offset    int64
 	until     int64 // stop there; −1: never
+	latest    int64 // and at the first message of this time, unix ms, or later; 0: never
 	most      int64 // bytes to ask for
 	wait      time.Duration
 	out       chan<- *fetched
@@ -172,6 +173,9 @@ func (f *fetcher) keep(to *fetched, rec *kafka.Record, first *bool) error {
 	}
 	if rec.Value != nil {
 		defer rec.Value.Close()
+	}
+	if f.latest > 0 && rec.Time.UnixMilli() >= f.latest && rec.Offset >= f.offset && (f.until < 0 || rec.Offset < f.until) {
+		f.until = rec.Offset
 	}
 	if rec.Offset < f.offset || f.until >= 0 && rec.Offset >= f.until {
 		if rec.Offset >= f.offset {

@@ -30,6 +30,13 @@ const (
 	metaLimit = 4096
 )
 
+var (
+	// errExpelled is what save says when the group has gone on without us: nothing that was read since is kept, and others read it again.
+	errExpelled = errors.New("the group has gone on without this member, others read it again")
+	// errUnheard is what it says when there was no answer until its context was over. A later save may do better.
+	errUnheard = errors.New("there was no answer in time")
+)
+
 // A group is our membership in a consumer group: the requests of the classic protocol, one after the other, as next is called, and a heartbeat
 // while there is an assignment. A coordinator that is away for a while ends nothing: whether the assignment still holds is for it to say
 // when it is back.
@@ -37,7 +44,6 @@ type group struct {
 	env     *tool.Env
 	cluster *cluster
 	client  *kafka.Client
-	slow    *kafka.Client // for what the coordinator answers when all members are there
 	name    string
 	topic   string
 	session time.Duration
@@ -77,9 +83,7 @@ func newGroup(env *tool.Env, c *cluster, name, topic string, partitions int, ses
 	case session < time.Second:
 		return nil, &tool.UsageError{Msg: fmt.Sprintf("--session: %v is less than a second", session)}
 	}
-	slow := *c.client
-	slow.Timeout = handOver + c.client.Timeout
-	g := &group{env: env, cluster: c, client: c.client, slow: &slow, name: name, topic: topic, session: session, claim: claim{Partitions: partitions}}
+	g := &group{env: env, cluster: c, client: c.client, name: name, topic: topic, session: session, claim: claim{Partitions: partitions}}
 	g.life, g.end = context.WithCancel(context.Background())
 	return g, nil
 }
@@ -122,30 +126,22 @@ func (g *group) next(ctx context.Context) (*assignment, error) {
 
 // join goes once through the requests that make a member, and asks for the places of its share.
 func (g *group) join(ctx context.Context) (*generation, map[int]place, error) {
-	joined, err := g.ask(ctx)
+	j, err := g.ask(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	n := &generation{g: g, id: joined.GenerationID, member: joined.MemberID, lost: make(chan struct{}), free: make(chan struct{})}
-	n.release = sync.OnceFunc(func() { close(n.free) })
-	req := &kafka.SyncGroupRequest{GroupID: g.name, GenerationID: n.id, MemberID: n.member, ProtocolType: "consumer", ProtocolName: protocolName}
-	if joined.LeaderID == joined.MemberID {
-		req.Assignments = shareOut(joined.Members)
-	}
-	var res *kafka.SyncGroupResponse
+	var share given
 	err = g.patiently(ctx, func(ctx context.Context) (err error) {
-		res, err = g.slow.SyncGroup(ctx, req)
-		if err == nil {
-			err = res.Error
-		}
+		share, err = syncGroup(ctx, g.client, g.name, j, shareOut(j.members), handOver)
 		return err
 	})
 	if err != nil {
-		g.forget(n.member, err)
+		g.forget(j.member, err)
 		return nil, nil, err
 	}
-	n.partitions = slices.Sorted(slices.Values(res.Assignment.AssignedPartitions[g.topic]))
-	n.grant = decodeGrant(res.Assignment.UserData)
+	n := &generation{g: g, id: j.generation, member: j.member, partitions: slices.Sorted(slices.Values(share.partitions[g.topic])), lost: make(chan struct{}), free: make(chan struct{})}
+	n.release = sync.OnceFunc(func() { close(n.free) })
+	n.grant = decodeGrant(share.data)
 	g.mu.Lock()
 	g.claim.Whole = max(g.claim.Whole, n.grant.Whole)
 	g.claim.Owned, g.claim.Generation = n.partitions, n.id
@@ -161,7 +157,7 @@ func (g *group) join(ctx context.Context) (*generation, map[int]place, error) {
 }
 
 // ask asks to be a member, and waits until all others are there.
-func (g *group) ask(ctx context.Context) (*kafka.JoinGroupResponse, error) {
+func (g *group) ask(ctx context.Context) (*joined, error) {
 	defer time.AfterFunc(handOver/4, func() {
 		if ctx.Err() == nil {
 			g.env.Say("group %s: waits for the other members: one is slow to hand over, or dead", g.name)
@@ -171,26 +167,20 @@ func (g *group) ask(ctx context.Context) (*kafka.JoinGroupResponse, error) {
 		g.mu.Lock()
 		member, data := g.member, encodeData(g.claim)
 		g.mu.Unlock()
-		var res *kafka.JoinGroupResponse
+		var j *joined
 		err := g.patiently(ctx, func(ctx context.Context) (err error) {
-			res, err = g.slow.JoinGroup(ctx, &kafka.JoinGroupRequest{
-				GroupID: g.name, SessionTimeout: g.session, RebalanceTimeout: handOver, MemberID: member, ProtocolType: "consumer",
-				Protocols: []kafka.GroupProtocol{{Name: protocolName, Metadata: kafka.GroupProtocolSubscription{Topics: []string{g.topic}, UserData: data}}},
-			})
-			if err == nil {
-				err = res.Error
-			}
+			j, err = joinGroup(ctx, g.client, g.name, member, g.session, handOver, subscription{[]string{g.topic}, data})
 			return err
 		})
 		if err == nil || errors.Is(err, kafka.MemberIDRequired) {
 			// From here on we can leave, whether we are in already or not.
 			g.mu.Lock()
-			g.member = res.MemberID
+			g.member = j.member
 			g.mu.Unlock()
 		}
 		switch {
 		case err == nil:
-			return res, nil
+			return j, nil
 		case errors.Is(err, kafka.MemberIDRequired) && member == "":
 			continue
 		}
@@ -243,34 +233,29 @@ func (g *group) forget(member string, err error) {
 }
 
 // shareOut is the part of the one member that shares out all partitions. The members of a group may read different topics.
-func shareOut(members []kafka.JoinGroupResponseMember) []kafka.SyncGroupRequestAssignment {
+func shareOut(members map[string]subscription) map[string]given {
 	claims := map[string]map[string]claim{} // topic → member → claim
-	for _, m := range members {
-		for _, topic := range m.Metadata.Topics {
+	all := map[string]given{}
+	for m, s := range members {
+		all[m] = given{partitions: map[string][]int{}}
+		for _, topic := range s.topics {
 			if claims[topic] == nil {
 				claims[topic] = map[string]claim{}
 			}
-			claims[topic][m.ID] = decodeClaim(m.Metadata.UserData)
+			claims[topic][m] = decodeClaim(s.data)
 		}
 	}
-	given := map[string]kafka.GroupProtocolAssignment{}
 	for topic, of := range claims {
 		g := grant{Partitions: partitionsOf(of)}
 		if isWhole(of) {
 			g.Whole = 1
 		}
 		for m, partitions := range share(of, g.Partitions) {
-			if given[m].AssignedPartitions == nil {
-				given[m] = kafka.GroupProtocolAssignment{AssignedPartitions: map[string][]int{}, UserData: encodeData(g)}
-			}
-			given[m].AssignedPartitions[topic] = partitions
+			all[m].partitions[topic] = partitions
+			all[m] = given{all[m].partitions, encodeData(g)}
 		}
 	}
-	var out []kafka.SyncGroupRequestAssignment
-	for _, m := range members {
-		out = append(out, kafka.SyncGroupRequestAssignment{MemberID: m.ID, Assignment: given[m.ID]})
-	}
-	return out
+	return all
 }
 
 // places asks where our share is to be read from.
@@ -436,7 +421,7 @@ func (g *group) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaving)
 	defer cancel()
 	for range 5 {
-		err := leave(ctx, g.client, g.name, member)
+		err := leaveGroup(ctx, g.client, g.name, member)
 		var answer kafka.Error
 		if err == nil || errors.As(err, &answer) && !isAway(err) || pause(ctx, 200*time.Millisecond) != nil {
 			break
@@ -445,7 +430,8 @@ func (g *group) close() error {
 	return nil // if no one heard us, the group goes on without us after the session's time
 }
 
-// save keeps places with the group. While the coordinator is away it tries again, until ctx is over. An error means that some were not kept.
+// save keeps places with the group. While the coordinator is away it tries again, until ctx is over. An error means that some were not kept:
+// errExpelled and errUnheard are of the kind that goes by.
 func (n *generation) save(ctx context.Context, places map[int]place) error {
 	var commits []kafka.OffsetCommit
 	var first error
@@ -468,9 +454,10 @@ func (n *generation) save(ctx context.Context, places map[int]place) error {
 		if commits = again; len(commits) > 0 && pause(ctx, 200*time.Millisecond) != nil {
 			text, _ := n.g.cluster.explain(lately)
 			if errors.Is(lately, ctx.Err()) {
-				text = errors.New("there was no answer in time")
+				first = cmp.Or(first, errUnheard)
+			} else {
+				first = cmp.Or(first, fmt.Errorf("%w: %w", errUnheard, text))
 			}
-			first = cmp.Or(first, text)
 			break
 		}
 	}
@@ -526,7 +513,7 @@ func (n *generation) isFenced() error {
 	if n.fenced == nil {
 		return nil
 	}
-	return tool.Hint(fmt.Errorf("the group has gone on without this member, others read it again (%s)", short(n.fenced)),
+	return tool.Hint(fmt.Errorf("%w (%s)", errExpelled, short(n.fenced)),
 		fmt.Sprintf("was it stopped for longer than --session %v, or did its output stand still for %v?", n.g.session, handOver))
 }
 

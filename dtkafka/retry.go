@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type retrier struct {
 	what    string
 	giveUp  time.Duration // 0: never
 	failing atomic.Bool
+	worked  atomic.Int64 // when it last did, in unix ns, or else was begun
 
 	mu    sync.Mutex
 	tries int
@@ -31,7 +33,9 @@ type retrier struct {
 
 // retrier returns one for a thing that is done again and again; what says which, and may be empty.
 func (l *cluster) retrier(what string) *retrier {
-	return &retrier{l: l, what: what, giveUp: l.giveUp}
+	r := &retrier{l: l, what: what, giveUp: l.giveUp}
+	r.worked.Store(time.Now().UnixNano())
+	return r
 }
 
 // failed is called with each error of what is tried. It waits before the next try, until ctx is done: then it returns ctx's error. If trying again is
@@ -50,8 +54,11 @@ func (r *retrier) failed(ctx context.Context, err error) error {
 	r.mu.Lock()
 	if r.tries == 0 {
 		r.since = now
+		if timedOut(err) { // it has been away for that time already
+			r.since = now.Add(-min(requestTimeout, now.Sub(time.Unix(0, r.worked.Load()))))
+		}
 		r.failing.Store(true)
-		r.l.outage.join(now)
+		r.l.outage.join(r.since)
 	}
 	wait := min(shortestWait<<min(r.tries, 10), longestWait)
 	r.tries++
@@ -91,7 +98,7 @@ func (r *retrier) gaveUp(e *explained, since time.Time, lasted time.Duration) er
 
 // about returns an error's text, with what was tried before it.
 func (r *retrier) about(e *explained) string {
-	if r.what == "" {
+	if r.what == "" || strings.HasPrefix(e.text, r.what+": ") {
 		return e.text
 	}
 	return r.what + ": " + e.text
@@ -99,6 +106,7 @@ func (r *retrier) about(e *explained) string {
 
 // ok is called after each success. It costs next to nothing if there was no failure before.
 func (r *retrier) ok() {
+	r.worked.Store(time.Now().UnixNano())
 	if !r.l.reached.Load() {
 		r.l.reached.Store(true)
 	}

@@ -210,10 +210,18 @@ func TestTimeoutIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, said := testCluster(t, connection{Bootstrap: []string{"a", "b"}})
 		r := l.retrier("topic x")
+		time.Sleep(time.Hour)
+		r.ok()
+		time.Sleep(requestTimeout)
 		if err := r.failed(context.Background(), fmt.Errorf("kafka.(*Client).Fetch: %w", context.DeadlineExceeded)); err != nil {
 			t.Fatal(err)
 		}
 		if said.String() != "dtkafka: topic x: no answer from a broker within 10s; trying again\n" {
+			t.Errorf("said %s", said)
+		}
+		time.Sleep(2 * time.Second)
+		r.ok()
+		if !strings.HasSuffix(said.String(), "dtkafka: the broker is back after 12 s\n") {
 			t.Errorf("said %s", said)
 		}
 	})

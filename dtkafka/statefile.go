@@ -215,7 +215,7 @@ func (f *stateFile) save(_ context.Context, places map[int]place) error {
 	before := maps.Clone(known)
 	for p, at := range places {
 		if at.Offset >= 0 {
-			known[p] = at
+			known[p] = place{Offset: at.Offset, Meta: at.Meta}
 		}
 	}
 	if maps.Equal(known, before) {

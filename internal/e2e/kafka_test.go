@@ -216,8 +216,35 @@ func (k *kafkaCluster) live(t *testing.T, source stage, partitions int, hist sta
 	if a, b := sumOfLedgers(t, got), sumOfLedgers(t, want); !maps.Equal(a, b) {
 		t.Errorf("the ledgers sum to %v, want %v", a, b)
 	}
+	k.seamless(t, words)
 	if t.Failed() {
 		t.Logf("%s", strings.Join(r.Errs, ""))
+	}
+}
+
+// seamless fails the test unless the words of each partition of a topic follow each other by their numbers: none was left out, or
+// written again.
+func (k *kafkaCluster) seamless(t testing.TB, topic string) {
+	t.Helper()
+	first, _ := k.offsets(t, topic)
+	for p := range first {
+		values, _ := k.values(t, topic, p)
+		next := uint64(0)
+		for i, v := range values {
+			for r := wire.NewReader(bytes.NewReader(v)); ; {
+				f, err := r.Next()
+				if err != nil {
+					break // a message has no end
+				}
+				if f.Kind != wire.KindWords && f.Kind != wire.KindLate {
+					continue
+				}
+				if f.First != next {
+					t.Errorf("%s[%d]: message %d has words from %d on, %d is next", topic, p, i, f.First, next)
+				}
+				next = f.Next
+			}
+		}
 	}
 }
 
