@@ -73,6 +73,7 @@ type cluster struct {
 
 	mu     sync.Mutex
 	lately map[string]error // broker → why it could not be connected to, the last time; nil if it could
+	met    map[string]bool  // brokers that could be, some time
 	topics []string         // that the client asks for
 }
 
@@ -91,7 +92,7 @@ func (c *connection) open(env *tool.Env) (*cluster, error) {
 	if err := c.merge(s); err != nil {
 		return nil, err
 	}
-	l := &cluster{env: env, giveUp: c.GiveUp, clientID: s.clientID, lately: map[string]error{}}
+	l := &cluster{env: env, giveUp: c.GiveUp, clientID: s.clientID, lately: map[string]error{}, met: map[string]bool{}}
 	l.net.Timeout = connectTimeout
 	var err error
 	if l.brokers, err = addresses(s.bootstrap); err != nil {
@@ -412,6 +413,7 @@ func (l *cluster) dial(ctx context.Context, network, address string) (net.Conn, 
 	raw, err := l.net.DialContext(ctx, network, address)
 	l.mu.Lock()
 	l.lately[address] = err
+	l.met[address] = l.met[address] || err == nil
 	l.mu.Unlock()
 	if err != nil {
 		return nil, &dialError{address, err}

@@ -28,6 +28,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
@@ -282,7 +283,7 @@ func answering(f func(protocol.Message) protocol.Message) func(net.Conn) {
 			switch req.(type) {
 			case *apiversions.Request:
 				all := &apiversions.Response{}
-				for _, m := range []protocol.Message{req, &metadata.Request{}, &describeconfigs.Request{}, &saslhandshake.Request{}, &saslauthenticate.Request{}} {
+				for _, m := range []protocol.Message{req, &metadata.Request{}, &describeconfigs.Request{}, &listoffsets.Request{}, &saslhandshake.Request{}, &saslauthenticate.Request{}} {
 					key := m.ApiKey()
 					all.ApiKeys = append(all.ApiKeys, apiversions.ApiKeyResponse{ApiKey: int16(key), MinVersion: key.MinVersion(), MaxVersion: key.MaxVersion()})
 				}

@@ -346,7 +346,7 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 		return endLost, err
 	}
 	saved := time.Now()
-	save := func(ctx context.Context) error {
+	save := func(ctx context.Context, last bool) error {
 		saved = time.Now()
 		if !begun {
 			return nil
@@ -354,13 +354,20 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 		if _, err := r.out.idle(); err != nil {
 			return err
 		}
-		return a.save(ctx, r.out.places())
+		err := a.save(ctx, r.out.places())
+		if !errors.Is(err, errUnheard) && !errors.Is(err, errExpelled) {
+			return err
+		}
+		if last {
+			r.env.Say("%v", err)
+		}
+		return nil // the next one says more, or who goes on there reads it again
 	}
 	leave := func() error {
 		cancel()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), requestTimeout)
 		defer cancel()
-		return save(ctx)
+		return save(ctx, true)
 	}
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
@@ -429,7 +436,10 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 			}
 		}
 		if time.Since(saved) >= saveEvery {
-			if err := save(r.ctx); err != nil && r.ctx.Err() == nil {
+			ctx, cancel := context.WithTimeout(r.ctx, saveEvery)
+			err := save(ctx, false)
+			cancel()
+			if err != nil && r.ctx.Err() == nil {
 				return endLost, err
 			}
 		}

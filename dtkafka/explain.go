@@ -152,9 +152,9 @@ func (l *cluster) judge(err error) (*explained, lasting) {
 	case errors.As(err, &dial):
 		return l.judgeDial(dial, away)
 	case errors.As(err, &foreign) && foreign.tls():
-		return say(forever, "--tls, and --ca-cert FILE for a private CA; or security.protocol="+l.protocol(true, l.sasl != nil), "%s wants TLS", foreign.address)
+		return say(fresh, "--tls, and --ca-cert FILE for a private CA; or security.protocol="+l.protocol(true, l.sasl != nil), "%s wants TLS", foreign.address)
 	case errors.As(err, &foreign):
-		return say(forever, "--bootstrap HOST:PORT", "%s is no Kafka broker: it answers %s", foreign.address, printable(foreign.head))
+		return say(fresh, "--bootstrap HOST:PORT", "%s is no Kafka broker: it answers %s", foreign.address, printable(foreign.head))
 	case errors.As(err, &conn):
 		return l.judgeConn(conn, fresh, say, away)
 	case errors.Is(err, errStillThere):
@@ -178,18 +178,21 @@ func (l *cluster) judge(err error) (*explained, lasting) {
 type sayer func(how lasting, hint, format string, args ...any) (*explained, lasting)
 
 func (l *cluster) judgeDial(e *dialError, away sayer) (*explained, lasting) {
-	if !slices.Contains(l.brokers, e.address) {
-		// The cluster named it.
-		return away(passing, "the broker's advertised.listeners must name it so that it is reached from here", "broker %s: %s", e.address, reason(e.err))
-	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reached.Load() || !slices.Contains(l.brokers, e.address) {
+		hint := ""
+		if !l.met[e.address] { // the cluster named it
+			hint = "the broker's advertised.listeners must name it so that it is reached from here"
+		}
+		return away(passing, hint, "broker %s: %s", e.address, reason(e.err))
+	}
 	var each []string
 	for _, b := range l.brokers {
 		if err := l.lately[b]; err != nil {
 			each = append(each, b+": "+reason(err))
 		}
 	}
-	l.mu.Unlock()
 	if len(each) == 0 {
 		each = []string{e.address + ": " + reason(e.err)}
 	}

@@ -325,6 +325,7 @@ func (n *generation) beat() {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var since time.Time // the generation is known to end
+	asked := time.Now()
 	for {
 		select {
 		case <-n.free:
@@ -334,6 +335,10 @@ func (n *generation) beat() {
 			return
 		case <-tick.C:
 		}
+		if time.Since(asked) > g.session {
+			n.lose() // this process was stopped: whatever the answer will be, others have had the time to take over
+		}
+		asked = time.Now()
 		ctx, cancel := context.WithTimeout(g.life, g.session/3) // which leaves time for another try before we are taken for dead
 		err := heartbeat(ctx, g.client, g.name, n.id, n.member)
 		cancel()

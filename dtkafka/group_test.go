@@ -280,7 +280,7 @@ func (f *fakeCoordinator) refuses(err error, kinds ...protocol.ApiKey) {
 }
 
 var (
-	errNobody = &dialError{address: "h:1", err: syscall.ECONNREFUSED}
+	errNobody  = &dialError{address: "h:1", err: syscall.ECONNREFUSED}
 	errStopped = errors.New("no answer, ever")
 )
 
@@ -581,6 +581,38 @@ func TestGroupAway(t *testing.T) {
 		if second := a.take(t); parts(second) != "0-1" || second.from[0].Offset != 2 {
 			t.Errorf("%v", second.from)
 		}
+		a.close()
+	})
+}
+
+// A process that was stopped for longer than the session does not wait for an answer.
+func TestGroupStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(2)
+		a := node(t, f)
+		for stop, want := range map[time.Duration]bool{9 * time.Second: false, 12 * time.Second: true} {
+			f.set(func() {
+				for _, m := range f.members {
+					m.session = time.Hour
+				}
+				f.refuse = nil
+			})
+			got := a.take(t)
+			begin := time.Now()
+			f.set(func() {
+				f.refuse = func(protocol.Message) error {
+					if time.Since(begin) < stop {
+						time.Sleep(stop)
+					}
+					return errNobody
+				}
+			})
+			time.Sleep(2 * stop)
+			if isLost(got) != want {
+				t.Errorf("stopped for %v: lost %v", stop, !want)
+			}
+		}
+		f.set(func() { f.refuse = nil })
 		a.close()
 	})
 }

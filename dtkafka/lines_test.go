@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,16 +31,27 @@ func (w *wholeLines) Write(b []byte) (int, error) {
 }
 
 func TestLinesMerge(t *testing.T) {
-	for seed := range 40 {
+	for seed := range seeds(40) {
 		r := newRand(seed)
 		log := make(testLog, 1+r.IntN(8))
-		var want strings.Builder
+		type sent struct {
+			partition int
+			ms        int64
+			line      string
+		}
+		var all []sent
 		ms := int64(1000)
 		for i := range r.IntN(3000) {
-			ms += 1 + r.Int64N(3)
-			line := fmt.Sprintf(`{"Index": %d, "x": "%s"}`, i, strings.Repeat("y", r.IntN(200)))
-			log.add(r.IntN(len(log)), ms, []byte(line))
-			want.WriteString(line + "\n")
+			ms += r.Int64N(3)
+			all = append(all, sent{r.IntN(len(log)), ms, fmt.Sprintf(`{"Index": %d, "x": "%s"}`, i, strings.Repeat("y", r.IntN(200)))})
+		}
+		for _, s := range all {
+			log.add(s.partition, s.ms, []byte(s.line))
+		}
+		slices.SortStableFunc(all, func(a, b sent) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.partition, b.partition)) })
+		var want strings.Builder
+		for _, s := range all {
+			want.WriteString(s.line + "\n")
 		}
 		env, said := testEnv()
 		to := &wholeLines{t: t}

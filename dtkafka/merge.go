@@ -9,18 +9,16 @@ import (
 )
 
 // A merger puts the messages of the partitions of a topic in one order: by their times, each partition's own order kept, also where its
-// times step back. It is decided by the messages that are next, so a log that is read again, in whatever pieces, gives the same
-// order. Only what comes too late for its place (see grace) makes that depend on when it came.
+// times step back. The messages that are next decide, so a log that is read again, in whatever pieces, gives the same order. Only what
+// comes too late for its place makes that depend on when it came: a message goes on when each other partition has one that is not older, or
+// has said since that it has none, and the message has waited for its grace.
 //
-// Where several partitions have messages of one time (ms), byOrbit orders the hits among them, within each FPGA, by orbit, for so the detector sends
-// them; of several FPGAs the lower orbit goes first. What is no hit goes with the message before it in its partition. A hit that jumps, while the next of its FPGA in
-// that partition is back where the others are, orders nothing. Where orbits of one FPGA lie more than far apart, those near the last one come first,
-// then the higher: the counter was restarted. (A jump forward within one ms, shared by partitions, is taken for that when there was no hit before.)
+// What is one fetch ahead of the others waits here and stops its fetcher; a partition that the others wait for has nothing here, and is fetched.
 type merger struct {
 	parts []*mergePart // ascending by partition
 	heads []int64      // of each, the time of its next message, or none or over
 
-	byOrbit  bool
+	byOrbit  bool          // see tie
 	grace    time.Duration // how long a message waits for others that may still be on their way
 	patience time.Duration // how long one waits for a partition that does not answer; 0: for ever, and the answer must be newer than the message
 	load     func(p *mergePart, f *fetched) error
@@ -46,7 +44,7 @@ type mergePart struct {
 	badAt int
 	front *fetched  // whose memory items need, or nil
 	since time.Time // when the first of items came
-	at    time.Time // and the last
+	at    time.Time // when the last did
 
 	expect int64 // messages before this offset have been loaded
 	after  int64 // where to read next, behind queue
@@ -170,7 +168,7 @@ func (p *mergePart) head() int64 {
 	return none
 }
 
-// take takes what was fetched of a partition that is merged; next says what can go on because of it.
+// take takes what was fetched of a partition. step says what can go on because of it.
 func (m *merger) take(f *fetched, now time.Time) error {
 	i := slices.IndexFunc(m.parts, func(p *mergePart) bool { return p.id == f.partition })
 	if i < 0 {
@@ -255,26 +253,26 @@ func (m *merger) hand(p *mergePart, n int) error {
 func (m *merger) step(now time.Time) (more bool, err error) {
 	m.wait = 0
 	first, same, waiting := -1, 0, 0
-	time, second := int64(over), int64(over)
+	low, second := int64(over), int64(over)
 	for i, h := range m.heads {
 		switch {
 		case h == none:
 			waiting++
-		case h < time:
-			first, same, time, second = i, 1, h, time
-		case h == time && h != over:
+		case h < low:
+			first, same, low, second = i, 1, h, low
+		case h == low && h != over:
 			same++
 		case h < second:
 			second = h
 		}
 	}
 	switch {
-	case first < 0 || waiting > 0 && !m.mayPass(time, now):
+	case first < 0 || waiting > 0 && !m.mayPass(low, now):
 		return false, nil
 	case same > 1 && m.byOrbit:
-		return m.tie(time, now)
+		return m.tie(low, now)
 	case same > 1:
-		second = time + 1
+		second = low + 1
 	}
 	p := m.parts[first]
 	end := p.pos + 1
@@ -328,183 +326,3 @@ func (m *merger) waited(at, now time.Time) bool {
 	m.wait = max(0, at.Add(m.grace).Sub(now))
 	return m.wait == 0
 }
-
-// A tied is the messages of one time that a partition has in a tie with others.
-type tied struct {
-	p     *mergePart
-	part  int
-	left  int                    // of its next items
-	whole bool                   // that is all it has of this time
-	first [hit.MaxFPGA + 1]int32 // of each FPGA the first of its hits, in items, or −1
-	fpga  int                    // of the next item, a hit; −1: nothing is left
-	orbit int64
-}
-
-// tie hands on the messages of one time that are next in several partitions, as soon as all of them are here.
-func (m *merger) tie(t int64, now time.Time) (more bool, err error) {
-	m.tied = m.tied[:0]
-	for i, h := range m.heads {
-		if h != t {
-			continue
-		}
-		p := m.parts[i]
-		n, err := m.stretch(p, t, now)
-		if n == 0 || err != nil {
-			return false, err
-		}
-		m.tied = append(m.tied, tied{p: p, part: i, left: n, whole: n < tieMost})
-	}
-	for f := range m.firsts {
-		m.firsts[f] = slices.Grow(m.firsts[f][:0], len(m.tied))[:len(m.tied)]
-	}
-	for i := range m.tied {
-		m.chain(i)
-		if err := m.follow(i, 0); err != nil {
-			return false, err
-		}
-	}
-	for f := range m.lowest {
-		m.lower(f)
-	}
-	for best := m.choose(); best >= 0; best = m.choose() {
-		g := &m.tied[best]
-		f := g.fpga
-		m.last[f] = g.orbit
-		m.unchain(best, f)
-		if err := m.follow(best, 1); err != nil {
-			return false, err
-		}
-		if g.left == 0 && !g.whole {
-			break // more of it takes part
-		}
-		m.lower(f)
-	}
-	for i := range m.tied {
-		if err := m.refill(m.tied[i].part); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// choose returns which of the tied has the next message, or −1 at the end: of the hits that wait for no other of their FPGA that with the lowest
-// orbit. Where a step back within a partition has all wait for each other, it is the lowest of all.
-func (m *merger) choose() int {
-	best := -1
-	for f, i := range m.lowest {
-		if i >= 0 && m.tied[i].fpga == f && (best < 0 || m.tied[i].orbit < m.tied[best].orbit) {
-			best = i
-		}
-	}
-	if best >= 0 {
-		return best
-	}
-	for i := range m.tied {
-		if g := &m.tied[i]; g.fpga >= 0 && (best < 0 || g.orbit < m.tied[best].orbit) {
-			best = i
-		}
-	}
-	return best
-}
-
-// lower finds which of the tied has the first hit of an FPGA; of equals one that has it next.
-func (m *merger) lower(f int) {
-	best, low, lowNear := -1, int64(0), false
-	last := m.last[f]
-	for i, o := range m.firsts[f] {
-		if o < 0 {
-			continue
-		}
-		isNear := last >= 0 && near(o, last)
-		first := o < low
-		switch {
-		case best < 0:
-			first = true
-		case isNear != lowNear:
-			first = isNear
-		case o == low:
-			first = m.tied[best].fpga != f && m.tied[i].fpga == f
-		case !isNear && !near(o, low):
-			first = o > low // the counter was restarted
-		}
-		if first {
-			best, low, lowNear = i, o, isNear
-		}
-	}
-	m.lowest[f] = best
-}
-
-// stretch returns how many messages of this time are next in p, at most tieMost; 0 when there may be more to come.
-func (m *merger) stretch(p *mergePart, t int64, now time.Time) (int, error) {
-	for n := 0; ; {
-		for n < tieMost && p.pos+n < len(p.items) && min(p.items[p.pos+n].time, lastTime) == t {
-			n++
-		}
-		switch {
-		case n == tieMost, p.pos+n < len(p.items):
-			return n, nil
-		case len(p.queue) > 0:
-			if err := m.more(p); err != nil {
-				return 0, err
-			}
-		case p.done, p.atEnd && m.waited(p.since, now):
-			return n, nil
-		default:
-			return 0, nil
-		}
-	}
-}
-
-// chain finds the hits of each FPGA in one of the tied, and those that order nothing.
-func (m *merger) chain(i int) {
-	g := &m.tied[i]
-	items := g.p.items
-	for f := range g.first {
-		g.first[f], m.firsts[f][i] = -1, -1
-	}
-	for k := g.p.pos + g.left - 1; k >= g.p.pos; k-- {
-		it := &items[k]
-		it.free = true
-		if it.kind != itemWord || !hit.IsHit(it.word) {
-			continue
-		}
-		f, o := hit.FPGA(it.word), orbitOf(it.word)
-		behind := m.firsts[f][i]
-		if last := m.last[f]; last >= 0 && behind >= 0 && !near(o, last) && near(behind, last) {
-			continue
-		}
-		it.free, it.next = false, g.first[f]
-		g.first[f], m.firsts[f][i] = int32(k), o
-	}
-}
-
-// unchain takes the first hit of an FPGA out of one of the tied.
-func (m *merger) unchain(i, f int) {
-	g := &m.tied[i]
-	items := g.p.items
-	next := items[g.first[f]].next
-	g.first[f], m.firsts[f][i] = next, -1
-	if next >= 0 {
-		m.firsts[f][i] = orbitOf(items[next].word)
-	}
-}
-
-// follow hands on n items of one of the tied and those behind them that order nothing.
-func (m *merger) follow(i, n int) error {
-	g := &m.tied[i]
-	p := g.p
-	for n < g.left && p.items[p.pos+n].free {
-		n++
-	}
-	if err := m.hand(p, n); err != nil {
-		return err
-	}
-	g.fpga = -1
-	if g.left -= n; g.left > 0 {
-		w := p.items[p.pos].word
-		g.fpga, g.orbit = hit.FPGA(w), orbitOf(w)
-	}
-	return nil
-}
-
-func near(a, b int64) bool { return a-b <= farOrbits && b-a <= farOrbits }

@@ -139,16 +139,17 @@ func TestMergeTieInPieces(t *testing.T) {
 // Orbits of one ms: a restart of the counter, a jump, a corrupt one, a step back.
 func TestMergeTieOrder(t *testing.T) {
 	for name, c := range map[string]struct {
-		before []int64   // orbits in an earlier ms
-		tied   [][]int64 // of one ms, of each partition; negative: of FPGA 1
+		before [][]int64 // orbits of an earlier ms, of each partition; negative: of FPGA 1
+		tied   [][]int64 // of one ms
 		want   string
 	}{
 		"restart, no hit before": {nil, [][]int64{{3387000001, 3387000003, 7}, {3387000002, 5, 6}}, "3387000001 3387000002 3387000003 5 6 7"},
-		"restart":                {[]int64{3387000000}, [][]int64{{2, 5}, {3387000002, 3, 6}, {3387000001, 4}}, "3387000001 3387000002 2 3 4 5 6"},
-		"jump":                   {[]int64{341374}, [][]int64{{2698963, 2698966}, {341375, 2698964}}, "341375 2698963 2698964 2698966"},
-		"corrupt":                {[]int64{600000}, [][]int64{{600001, 4000000000, 600004}, {600002, 600003, 5, 600005}}, "600001 4000000000 600002 600003 5 600004 600005"},
-		"corrupt at the end":     {[]int64{600000}, [][]int64{{600001, 4000000000}, {600002, 600003}}, "600001 600002 600003 4000000000"},
-		"step back":              {[]int64{100}, [][]int64{{105, 104}, {103, 106}}, "103 105 104 106"},
+		"restart":                {[][]int64{{3387000000}}, [][]int64{{2, 5}, {3387000002, 3, 6}, {3387000001, 4}}, "3387000001 3387000002 2 3 4 5 6"},
+		"jump":                   {[][]int64{{341374}}, [][]int64{{2698963, 2698966}, {341375, 2698964}}, "341375 2698963 2698964 2698966"},
+		"jump, after a tie":      {[][]int64{{341374}, {341370}}, [][]int64{{341375, 2698963}, {2698964}}, "341375 2698963 2698964"},
+		"corrupt":                {[][]int64{{600000}}, [][]int64{{600001, 4000000000, 600004}, {600002, 600003, 5, 600005}}, "600001 4000000000 600002 600003 5 600004 600005"},
+		"corrupt at the end":     {[][]int64{{600000}}, [][]int64{{600001, 4000000000}, {600002, 600003}}, "600001 600002 600003 4000000000"},
+		"step back":              {[][]int64{{100}}, [][]int64{{105, 104}, {103, 106}}, "103 105 104 106"},
 		"FPGAs apart":            {nil, [][]int64{{1003, -930}, {1001, -935}}, "1001 1003 -930 -935"},
 		"all wait":               {nil, [][]int64{{10, -20}, {-21, 9}}, "10 -20 -21 9"},
 		"equal":                  {nil, [][]int64{{5, 5, -1}, {-2, 5}}, "5 5 -1 -2 5"},
@@ -161,8 +162,12 @@ func TestMergeTieOrder(t *testing.T) {
 			}
 			log.add(p, ms, textOf(contentCSV, hit.NewHit(f, 1, uint32(o), 0, 0)))
 		}
-		for _, o := range c.before {
-			add(0, 1, o)
+		skip := 0
+		for p, orbits := range c.before {
+			skip += len(orbits)
+			for _, o := range orbits {
+				add(p, 1, o)
+			}
 		}
 		for p, orbits := range c.tied {
 			for _, o := range orbits {
@@ -182,7 +187,7 @@ func TestMergeTieOrder(t *testing.T) {
 			}
 			got = append(got, o)
 		}
-		if have := fmt.Sprint(got[len(c.before):]); have != "["+c.want+"]" {
+		if have := fmt.Sprint(got[skip:]); have != "["+c.want+"]" {
 			t.Errorf("%s: %s; want [%s]", name, have, c.want)
 		}
 	}
@@ -194,7 +199,7 @@ func TestMergeOneTime(t *testing.T) {
 	r := newRand(9)
 	n := 5 * tieMost
 	for i := range n {
-		log.add(r.IntN(3), -1, textOf(contentCSV, hit.NewHit(0, 1, uint32(i+1), 0, 0)))
+		log.add(r.IntN(3), -1, textOf(contentCSV, hit.NewHit(0, 1, uint32(100*i), 0, 0)))
 	}
 	env, _ := testEnv()
 	var buf bytes.Buffer
@@ -209,7 +214,7 @@ func TestMergeOneTime(t *testing.T) {
 	}
 	f.run(t, out, -1)
 	for i, w := range readLane(t, buf.Bytes()).list() {
-		if orbitOf(w) != int64(i+1) {
+		if orbitOf(w) != int64(100*i) {
 			t.Fatalf("word %d has orbit %d", i, orbitOf(w))
 		}
 	}

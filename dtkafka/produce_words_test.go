@@ -26,7 +26,7 @@ func (s *sentLog) send(p int, ms int64, value []byte, tail uint64) error {
 
 // What is spread over partitions is merged to exactly what it was, whatever the clock does.
 func TestWordSpreader(t *testing.T) {
-	for seed := range 30 {
+	for seed := range seeds(30) {
 		r := newRand(seed)
 		words := detector(r, 1+r.IntN(20_000))
 		as := []string{"json", "csv"}[seed%2]

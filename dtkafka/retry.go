@@ -77,6 +77,9 @@ func (r *retrier) failed(ctx context.Context, err error) error {
 		r.l.outage.tell(r, e)
 	}
 	wait = wait/2 + rand.N(wait)
+	if lasted < tellAfter {
+		wait = min(wait, tellAfter-lasted) // so that it is told in time
+	}
 	if r.giveUp > 0 {
 		wait = min(wait, since.Add(r.giveUp).Sub(now))
 	}

@@ -357,7 +357,7 @@ func (t *topics) list(c *topicsList) error {
 				line.Messages = nil
 			}
 		}
-		settings, err := topicSettings(ctx, client, lines)
+		settings, err := retentions(ctx, client, lines)
 		if err != nil {
 			return err
 		}
@@ -456,8 +456,8 @@ func offsets(ctx context.Context, client *kafka.Client, ask map[string][]int) (m
 	return all, nil
 }
 
-// topicSettings asks for the retention of topics, in ms. What we have no right to is left out.
-func topicSettings(ctx context.Context, client *kafka.Client, lines []*topicLine) (map[string]int64, error) {
+// retentions asks for the retention of topics, in ms. What we have no right to is left out.
+func retentions(ctx context.Context, client *kafka.Client, lines []*topicLine) (map[string]int64, error) {
 	var req kafka.DescribeConfigsRequest
 	for _, line := range lines {
 		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
@@ -474,7 +474,7 @@ func topicSettings(ctx context.Context, client *kafka.Client, lines []*topicLine
 	}
 	for _, r := range res.Resources {
 		for _, e := range r.ConfigEntries {
-			if ms, err := strconv.ParseInt(e.ConfigValue, 10, 64); err == nil {
+			if ms, err := strconv.ParseInt(e.ConfigValue, 10, 64); err == nil && e.ConfigName == "retention.ms" {
 				all[r.ResourceName] = ms
 			}
 		}

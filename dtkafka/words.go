@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -63,22 +62,13 @@ type wordsOutput struct {
 	marked  time.Time
 }
 
-// A badMessage is one that is no word.
-type badMessage struct {
-	reason, class string
-	text          []byte // for the file of rejects
-}
-
 const (
-	batchRecords = 8192
-	decodeBytes  = 128 << 10 // are decoded at a time, so as to stay in a core's cache
+	batchRecords = 8192 // are handed to the source at a time, or some more
 	markEvery    = time.Second
-	// classNull is what the ledger says of a message that has no value at all.
-	classNull = "null value"
 )
 
 // newWordsOutput returns the output of a topic that has words as JSON or CSV.
-func newWordsOutput(env *tool.Env, w *wire.Writer, topic string, partitions int, as content, opt wordOptions) output {
+func newWordsOutput(env *tool.Env, w *wire.Writer, topic string, _ int, as content, opt wordOptions) output {
 	if opt.now == nil {
 		opt.now = time.Now
 	}
@@ -97,15 +87,20 @@ func (o *wordsOutput) begin(from map[int]place) error {
 			o.m.begin(from)
 			return nil
 		}
-		if err := o.close("the partitions were given to another reader", true); err != nil {
+		why := "the partitions were given up"
+		if len(from) > 0 {
+			why = "the partitions were read by another in between"
+		}
+		if err := o.close(why, true); err != nil {
 			return err
 		}
 	}
 	o.m.begin(nil)
-	o.m.begin(from)
+	o.placed, o.flushed = lanePlace{}, lanePlace{}
 	if len(from) == 0 {
 		return nil
 	}
+	o.m.begin(from)
 	return o.open(from)
 }
 
@@ -152,6 +147,7 @@ func (o *wordsOutput) resume(m *wire.Mark) error {
 	}
 	o.src, o.number, o.named, o.marked = src, m.Number, true, o.opt.now()
 	o.note()
+	o.flushed.copy(&o.placed) // nothing is before it that is not written
 	return nil
 }
 
@@ -204,7 +200,7 @@ func (o *wordsOutput) advance(now time.Time) error {
 		}
 	}
 	if o.m.over() {
-		return o.close("--until", false) // a limit: what is held is judged by what there is
+		return o.close("--until", false)
 	}
 	if now.Sub(o.marked) < markEvery {
 		return nil
@@ -214,121 +210,6 @@ func (o *wordsOutput) advance(now time.Time) error {
 		return err
 	}
 	return o.flush()
-}
-
-// load decodes what was fetched of a partition.
-func (o *wordsOutput) load(p *mergePart, f *fetched) error {
-	defer f.release()
-	ms := f.messages
-	gap := mergeItem{kind: itemGap, offset: f.next - 1, time: math.MinInt64}
-	if len(ms) > 0 {
-		gap.offset, gap.time = ms[0].offset-1, ms[0].time
-	}
-	if gone := min(f.gap, gap.offset+1-p.expect); gone > 0 {
-		gap.word = uint64(gone)
-		p.items = append(p.items, gap)
-	}
-	for len(ms) > 0 && ms[0].offset < p.expect {
-		ms = ms[1:]
-	}
-	p.expect = max(p.expect, f.next)
-	p.items = slices.Grow(p.items, len(ms))
-	for len(ms) > 0 {
-		n := o.decode(ms)
-		words, faults := o.decoded, o.faults
-		for i := range ms[:n] {
-			v := &ms[i]
-			it := mergeItem{time: v.time, offset: v.offset}
-			if len(faults) == 0 || faults[0].Record != i {
-				it.word = words[0]
-				words = words[1:]
-			} else {
-				var bad badMessage
-				if it.word, bad, it.kind = o.again(v.value, &faults[0]); it.kind == itemBad {
-					p.bad = append(p.bad, bad)
-				}
-				faults = faults[1:]
-			}
-			p.items = append(p.items, it)
-		}
-		ms = ms[n:]
-	}
-	return nil
-}
-
-// decode decodes the first messages, and returns how many. JSON objects go the way of CSV rows, which is much faster; what can't is left for again.
-func (o *wordsOutput) decode(ms []message) (n int) {
-	text := o.text[:0]
-	for n < len(ms) && len(text) < decodeBytes {
-		if v := ms[n].value; o.form == wire.FormJSON {
-			text = appendRow(text, v)
-		} else if len(v) <= hit.MaxLine {
-			text = append(text, v...)
-		}
-		text = append(text, '\n')
-		n++
-	}
-	if bytes.Count(text, []byte("\n")) != n {
-		text = text[:0]
-		for i := range ms[:n] {
-			if v := ms[i].value; len(v) <= hit.MaxLine {
-				text = appendLine(text, v)
-			}
-			text = append(text, '\n')
-		}
-	}
-	o.text = text
-	o.decoded, o.faults = hit.DecodeCSV(o.decoded[:0], o.faults[:0], text, false)
-	return n
-}
-
-// again looks at a message again that did not decode.
-func (o *wordsOutput) again(v []byte, fault *hit.Bad) (uint64, badMessage, itemKind) {
-	if o.form == wire.FormJSON && len(v) <= hit.MaxLine {
-		o.line = append(appendLine(o.line[:0], v), '\n')
-		words, faults := hit.DecodeJSON(o.one[:0], nil, o.line, false)
-		if o.one = words; len(words) > 0 {
-			return words[0], badMessage{}, itemWord
-		}
-		fault = &faults[0]
-	}
-	return 0, o.badMessage(v, fault), itemBad
-}
-
-// appendLine appends a message without the line ends behind it; those within become blanks.
-func appendLine(to, v []byte) []byte {
-	v = bytes.TrimRight(v, "\r\n")
-	at := len(to)
-	to = append(to, v...)
-	for line := to[at:]; ; {
-		i := bytes.IndexByte(line, '\n')
-		if i < 0 {
-			return to
-		}
-		if line[i] = ' '; i > 0 && line[i-1] == '\r' {
-			line[i-1] = ' '
-		}
-		line = line[i+1:]
-	}
-}
-
-// badMessage says why a message is no word.
-func (o *wordsOutput) badMessage(v []byte, b *hit.Bad) badMessage {
-	bad := badMessage{reason: b.Reason, class: b.Class}
-	switch {
-	case v == nil:
-		bad.reason, bad.class = "a message without a value", classNull
-	case len(v) == 0:
-		bad.reason = "an empty message"
-	case wire.IsStream(v):
-		bad.reason = "a piece of a hit stream, among words"
-	case len(v) > hit.MaxLine:
-		bad.reason, bad.class = fmt.Sprintf("a message of %d bytes is longer than %d", len(v), hit.MaxLine), hit.BadLength
-	}
-	if o.opt.rejects != nil && v != nil {
-		bad.text = append(append(make([]byte, 0, len(v)+1), v...), '\n')
-	}
-	return bad
 }
 
 // emit takes what the merger hands on.
@@ -440,15 +321,18 @@ func (o *wordsOutput) flush() error {
 	return nil
 }
 
-// close ends the lane. Where it may be taken up again at its place, what is held is left out; else that is judged and the place is behind it.
-func (o *wordsOutput) close(why string, again bool) error {
-	err := o.src.End(wire.End{Stopped: true, Why: why}, again)
-	if !again {
+// close ends the lane. Where it is interrupted, and may be taken up again at its place, what is held is left out; else that is judged by what there
+// is, and the place is behind it.
+func (o *wordsOutput) close(why string, interrupted bool) error {
+	if err := o.src.End(wire.End{Stopped: true, Why: why}, interrupted); err != nil {
+		return err
+	}
+	if !interrupted {
 		o.note()
 	}
 	o.flushed.copy(&o.placed)
 	o.src = nil
-	return err
+	return nil
 }
 
 func (o *wordsOutput) end(why string) error {

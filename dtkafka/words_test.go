@@ -20,6 +20,14 @@ import (
 	"dt/internal/wire"
 )
 
+// seeds are those of a test, fewer with -short.
+func seeds(n int) int {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
+}
+
 func newRand(seed int) *rand.Rand { return rand.New(rand.NewPCG(uint64(seed), 7)) }
 
 // testEnv is an Env whose messages are kept.
@@ -212,7 +220,8 @@ type laneRead struct {
 	aside    map[uint64]string
 	next     uint64
 	doubled  int
-	marks    []wire.Mark
+	marks    int
+	serial   uint64 // of the first
 	ends     []wire.End
 }
 
@@ -221,6 +230,7 @@ func readLane(t testing.TB, stream []byte) *laneRead {
 	t.Helper()
 	l := &laneRead{words: map[uint64]wordAt{}, horizons: map[uint64]uint64{}, aside: map[uint64]string{}}
 	r := wire.NewReader(bytes.NewReader(stream))
+	begins := map[string]uint64{}
 	for {
 		f, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -232,9 +242,28 @@ func readLane(t testing.TB, stream []byte) *laneRead {
 			l.lanes = append(l.lanes, *f.Lane)
 			l.at = append(l.at, f.Next)
 		case wire.KindMark:
-			m := f.Mark
-			m.State = bytes.Clone(m.State)
-			l.marks = append(l.marks, m)
+			m := &f.Mark
+			sum := uint64(0)
+			for _, at := range strings.Fields(m.Tag) {
+				var p int
+				var n uint64
+				if _, err := fmt.Sscanf(at, "%d:%d", &p, &n); err != nil {
+					t.Fatalf("tag %q: %v", m.Tag, err)
+				}
+				sum += n
+			}
+			// Each offset has a number.
+			begin, ok := begins[f.Lane.Run]
+			if !ok {
+				begin = m.Offset - m.Number
+				begins[f.Lane.Run] = begin
+			}
+			if m.Offset-m.Number != begin || m.Offset != sum || m.Partition != wire.NoPartition {
+				t.Fatalf("a mark of number %d, offset %d, tag %q", m.Number, m.Offset, m.Tag)
+			}
+			if l.marks++; l.marks == 1 {
+				l.serial = m.Serial
+			}
 		case wire.KindEnd:
 			l.ends = append(l.ends, f.End)
 		case wire.KindLedger:
@@ -299,6 +328,7 @@ func plain(t testing.TB, words []uint64) *laneRead {
 		must(t, s.Add(words[i:i+1], nil))
 		must(t, s.Flush())
 	}
+	s.At("", fmt.Sprint("0:", len(words)), wire.NoPartition, uint64(len(words)))
 	must(t, s.End(wire.End{Stopped: true}, false))
 	return readLane(t, buf.Bytes())
 }
@@ -320,7 +350,7 @@ func (c *testClock) options(run string) wordOptions {
 }
 
 func TestWordsAnySplit(t *testing.T) {
-	for seed := range 60 {
+	for seed := range seeds(60) {
 		r := newRand(seed)
 		words := detector(r, 1+r.IntN(6000))
 		as := []content{contentJSON, contentCSV}[seed%2]
@@ -370,7 +400,7 @@ func (l *laneRead) list() (words []uint64) {
 
 // Words of one ms that are spread over partitions come in the order of their orbits, whatever the pieces.
 func TestWordsTies(t *testing.T) {
-	for seed := range 60 {
+	for seed := range seeds(60) {
 		r := newRand(seed)
 		words := detector(r, 1+r.IntN(6000))
 		// A corrupt word's place in a tie is not known; the orbits around it are.
@@ -418,7 +448,7 @@ func TestWordsTies(t *testing.T) {
 // A reader that dies at any moment and one that goes on at its places make the same lane.
 func TestWordsResume(t *testing.T) {
 	clock := newTestClock()
-	for seed := range 80 {
+	for seed := range seeds(80) {
 		r := newRand(seed)
 		words := detector(r, 500+r.IntN(6000))
 		n := 1 + r.IntN(16)
@@ -433,7 +463,7 @@ func TestWordsResume(t *testing.T) {
 		}()
 		var stream []byte
 		from := start(log)
-		last := uint64(0)
+		last, serial := uint64(0), uint64(0)
 		for life := 0; ; life++ {
 			env, said := testEnv()
 			var buf bytes.Buffer
@@ -462,8 +492,19 @@ func TestWordsResume(t *testing.T) {
 			if got.lanes[0].Run != "demo" || got.at[0] != last || got.lanes[0].FloorNumber != last {
 				t.Fatalf("a lane of %+v at %d; want number %d", got.lanes[0], got.at[0], last)
 			}
+			if got.marks > 0 && got.serial != serial+1 {
+				t.Fatalf("the first mark is the %d. of the lane; want %d", got.serial, serial+1)
+			}
 			var at lanePlace
 			must(t, json.Unmarshal([]byte(from[0].Meta), &at))
+			serial = at.Serial
+			sum := int64(0)
+			for _, p := range from {
+				sum += p.Offset
+			}
+			if uint64(sum) != at.Next {
+				t.Fatalf("places of %d messages for number %d", sum, at.Next)
+			}
 			if last = at.Next; last > got.next && got.next > 0 {
 				t.Fatalf("the place is %d, but frames are there up to %d", last, got.next)
 			}
@@ -636,9 +677,61 @@ func TestWordsGap(t *testing.T) {
 			t.Fatalf("number %d is %x; want %x", n, got.words[n].word, whole.words[n].word)
 		}
 	}
-	track := wire.NewTrack(&got.lanes[0])
-	if next := track.Next(); next != 0 {
-		t.Error(next)
+}
+
+// A reader goes on from any place around a gap, in a tie or not.
+func TestWordsGapResume(t *testing.T) {
+	for seed := range seeds(60) {
+		r := newRand(seed)
+		words := detector(r, 400)
+		log := spread(r, words, 2, contentJSON, seed%2*100)
+		gap := 1 + r.Int64N(int64(len(log[0])-60))
+		var stream []byte
+		from := start(log)
+		for life := 0; life < 40; life++ {
+			env, _ := testEnv()
+			var buf bytes.Buffer
+			opt := newTestClock().options("")
+			if life == 0 {
+				opt.run = "demo"
+			}
+			out := newWordsOutput(env, wire.NewWriter(&buf), "t", 2, contentJSON, opt)
+			must(t, out.begin(from))
+			f := newFeeder(r, log, from, 1+r.IntN(60))
+			over := true
+			for p := range log {
+				f.r = newRand(seed + life)
+				for k := 0; f.next[p] < int64(len(log[p])); k++ {
+					if over = k < 1+life/2; !over {
+						break
+					}
+					gone := int64(0)
+					if at := f.next[p]; p == 0 && at < gap+50 {
+						if at < gap {
+							f.log = testLog{log[0][:gap], log[1]}
+						} else {
+							gone = gap + 50 - at
+							f.next[p] += gone
+						}
+					}
+					x := f.piece(p)
+					f.log = log
+					x.gap, x.high = gone, int64(len(log[p]))
+					must(t, out.take(x))
+				}
+				if f.next[p] == int64(len(log[p])) {
+					must(t, out.done(p))
+				}
+			}
+			_, err := out.idle()
+			must(t, err)
+			from = out.places()
+			stream = append(stream, buf.Bytes()...)
+		}
+		got := readLane(t, stream)
+		if got.next != uint64(len(words)) || len(got.words) != len(words)-50 {
+			t.Fatalf("%d words up to %d", len(got.words), got.next)
+		}
 	}
 }
 
@@ -681,13 +774,89 @@ func TestWordsRebalance(t *testing.T) {
 	for _, e := range append(first.ends, second.ends...) {
 		whys = append(whys, e.Why)
 	}
-	if len(first.lanes) != 2 || fmt.Sprint(whys) != "[the partitions were given to another reader --until the partitions were given to another reader]" {
+	if len(first.lanes) != 2 || fmt.Sprint(whys) != "[the partitions were read by another in between --until the partitions were given up]" {
 		t.Errorf("%d lanes, %q", len(first.lanes), whys)
 	}
 	if first.lanes[1].FloorNumber == 0 || first.lanes[1].FloorNumber != first.at[1] || first.doubled > 0 {
 		t.Errorf("%+v at %d, %d doubled", first.lanes[1], first.at[1], first.doubled)
 	}
 	readLane(t, append(append([]byte{}, two.Bytes()...), one.Bytes()...)).same(t, plain(t, words))
+}
+
+// Of what is gone, only what was not here before is missing.
+func TestWordsGapAfterRebalance(t *testing.T) {
+	words := detector(newRand(1), 40)
+	log := make(testLog, 1)
+	for i, w := range words {
+		log.add(0, int64(i), textOf(contentCSV, w))
+	}
+	env, said := testEnv()
+	var buf bytes.Buffer
+	out := newWordsOutput(env, wire.NewWriter(&buf), "t", 1, contentCSV, newTestClock().options("demo"))
+	must(t, out.begin(start(log)))
+	must(t, out.take(&fetched{messages: log[0][:10], next: 10, high: 40}))
+	must(t, out.begin(start(log)))
+	must(t, out.take(&fetched{gap: 12, messages: log[0][12:], next: 40, high: 40}))
+	must(t, out.done(0))
+	if err := out.end(""); !errors.Is(err, tool.ErrTold) {
+		t.Error(err)
+	}
+	if got := readLane(t, buf.Bytes()); got.next != 40 || len(got.words) != 38 || got.words[12].word != words[12] {
+		t.Errorf("%d words up to %d", len(got.words), got.next)
+	}
+	if want := "dtkafka: t[0]@10: 2 messages from here on are gone (retention?)\n"; said.String() != want {
+		t.Errorf("said %q", said)
+	}
+}
+
+// Two readers between which the partitions go to and fro, each from what was kept last, which may be old.
+func TestWordsTwoReaders(t *testing.T) {
+	for seed := range seeds(40) {
+		r := newRand(seed)
+		words := detector(r, 3000)
+		n := 1 + r.IntN(5)
+		log := spread(r, words, n, contentJSON, seed%2*100)
+		var outs [2]output
+		var bufs [2]bytes.Buffer
+		for i := range outs {
+			env, said := testEnv()
+			defer func() {
+				if said.Len() > 0 {
+					t.Error(said)
+				}
+			}()
+			outs[i] = newWordsOutput(env, wire.NewWriter(&bufs[i]), "t", n, contentJSON, newTestClock().options(""))
+		}
+		kept := start(log)
+		for turn := 0; ; turn++ {
+			out := outs[r.IntN(2)]
+			must(t, out.begin(kept))
+			over := newFeeder(r, log, kept, 1+r.IntN(200)).run(t, out, 1+r.IntN(40))
+			if turn == 0 || over || r.IntN(3) > 0 {
+				kept = out.places()
+			}
+			if over {
+				break
+			}
+			if r.IntN(2) == 0 {
+				must(t, out.begin(nil))
+			}
+		}
+		for _, out := range outs {
+			must(t, out.end("test"))
+		}
+		got := readLane(t, append(bytes.Clone(bufs[0].Bytes()), bufs[1].Bytes()...))
+		if seed%2 == 0 {
+			got.same(t, plain(t, words))
+		} else if len(got.words) != len(words) {
+			t.Fatalf("%d words; want %d", len(got.words), len(words))
+		}
+		for i := range got.lanes {
+			if got.lanes[i].Run != got.lanes[0].Run {
+				t.Fatalf("runs %s and %s", got.lanes[0].Run, got.lanes[i].Run)
+			}
+		}
+	}
 }
 
 // Places that do not belong together, or that no one can read, are no place to go on.
@@ -799,6 +968,8 @@ func FuzzWordMessages(f *testing.F) {
 		`{"HEAD": 4, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.0, "BX_COUNTER": 0, "TDC_MEAS": 65519.9999999999999999999}`,
 		`{"HEAD": 2, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.00, "BX_COUNTER": 000000000000007, "TDC_MEAS": 3.0}`,
 		`{"HEAD": 2.0, "FPGA": 0.0, "TDC_CHANNEL": -1, "ORBIT_CNT": 5., "BX_COUNTER": 7, "TDC_MEAS": 3}`,
+		`{"HEAD": 2, "FPGA": 0, "TDC_CHANNEL": 1, "ORBIT_CNT": 5.5, "BX_COUNTER": 7, "TDC_MEAS": 3.0}`,
+		`{"HEAD": 2, "FPGA": 0, "TDC_CHANNEL": 1, "ORBIT_CNT": 5.0, "BX_COUNTER": 7, "TDC_MEAS": 3.5}`,
 		`{"HEAD": 5, "FPGA": 0, "TDC_CHANNEL": 0, "ORBIT_CNT": 5.0, "BX_COUNTER": 0, "TDC_MEAS": NaN}`,
 	} {
 		f.Add([]byte(v), []byte("2,0,1,2\n,3,4"), false)

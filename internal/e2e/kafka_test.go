@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"dt/internal/wire"
 
@@ -197,11 +198,15 @@ func TestKafkaLive(t *testing.T) {
 func (k *kafkaCluster) live(t *testing.T, source stage, partitions int, hist stage, happens func(words string, writer, reader *running), want []byte) {
 	t.Helper()
 	words, lines := k.topic(t, partitions), k.topic(t, 1)
-	reader := start(t, nil, nil, slices.Concat([]stage{k.consume(words)}, cleansing, []stage{hist, k.produce(lines)})...)
-	if k.size(t, words) != 0 {
-		t.Fatal("the topic is not empty")
-	}
+	reader := start(t, nil, nil, slices.Concat([]stage{k.consume(words, "--from", "start")}, cleansing, []stage{hist, k.produce(lines)})...)
 	writer := start(t, nil, nil, source, k.produce(words))
+	t.Cleanup(func() {
+		if t.Failed() {
+			k.show(t, words, lines)
+			writer.show()
+			reader.show()
+		}
+	})
 	if happens != nil {
 		happens(words, writer, reader)
 	}
@@ -209,17 +214,47 @@ func (k *kafkaCluster) live(t *testing.T, source stage, partitions int, hist sta
 	wanted := results(t, want)
 	k.until(t, lines, len(wanted))
 	reader.Cmds[0].Process.Signal(syscall.SIGTERM)
-	r := reader.wait()
-	r.ok(t)
+	reader.wait().ok(t)
 	got := pipeline(t, nil, k.toEnd(lines)).ok(t)
 	sameLines(t, fmt.Sprintf("live, %d partitions", partitions), results(t, got), wanted)
 	if a, b := sumOfLedgers(t, got), sumOfLedgers(t, want); !maps.Equal(a, b) {
 		t.Errorf("the ledgers sum to %v, want %v", a, b)
 	}
 	k.seamless(t, words)
-	if t.Failed() {
-		t.Logf("%s", strings.Join(r.Errs, ""))
+}
+
+// show ends what still runs, and shows what all stages said.
+func (p *running) show() {
+	p.cancel()
+	for i, cmd := range p.Cmds {
+		cmd.Wait() // or it was waited for
+		if said := p.errs[i].String(); said != "" {
+			p.t.Logf("%s said:\n%s", filepath.Base(cmd.Path), said)
+		}
 	}
+}
+
+// show shows what the brokers think of topics.
+func (k *kafkaCluster) show(t testing.TB, topics ...string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	m, err := k.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	for _, topic := range m.Topics {
+		for _, p := range topic.Partitions {
+			t.Logf("%s[%d]: leader %d, replicas %v, in step %v, %v", topic.Name, p.ID, p.Leader.ID, ids(p.Replicas), ids(p.Isr), p.Error)
+		}
+	}
+}
+
+func ids(brokers []kafka.Broker) (list []int) {
+	for _, b := range brokers {
+		list = append(list, b.ID)
+	}
+	return list
 }
 
 // seamless fails the test unless the words of each partition of a topic follow each other by their numbers: none was left out, or
