@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -299,6 +300,9 @@ func (p pemSource) blocks(what, convert string) ([]*pem.Block, error) {
 	case bytes.HasPrefix(text, []byte{0xfe, 0xed, 0xfe, 0xed}):
 		return nil, tool.Hint(fmt.Errorf("%s: this is a Java key store (JKS), and PEM is needed", p.name), strings.ReplaceAll(convert, "FILE", p.file))
 	case bytes.HasPrefix(text, []byte{0x30, 0x82}), bytes.HasPrefix(text, []byte{0x30, 0x80}):
+		if convert == convertKey {
+			convert = convertP12
+		}
 		return nil, tool.Hint(fmt.Errorf("%s: this is a PKCS#12 store, and PEM is needed", p.name), strings.ReplaceAll(convert, "FILE", p.file))
 	}
 	return nil, fmt.Errorf("%s: there is no %s in PEM form in it", p.name, what)
@@ -320,6 +324,7 @@ func unfold(text []byte) []byte {
 const (
 	convertCA  = "keytool -list -rfc -keystore FILE > ca.pem"
 	convertKey = "keytool -importkeystore -srckeystore FILE -destkeystore key.p12 -deststoretype PKCS12, then openssl pkcs12 -in key.p12 -nodes -out key.pem"
+	convertP12 = "openssl pkcs12 -in FILE -nodes -out key.pem"
 )
 
 // pool returns the certificates as those of CAs.
@@ -370,7 +375,7 @@ func keyPair(cert, key pemSource) (tls.Certificate, error) {
 	for _, b := range blocks {
 		switch {
 		case b.Type == "ENCRYPTED PRIVATE KEY", strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED"):
-			return none, tool.Hint(fmt.Errorf("%s: the key is encrypted, which dtkafka does not support", key.name), "(umask 077; openssl pkey -in FILE -out key.pem)")
+			return none, tool.Hint(fmt.Errorf("%s: the key is encrypted, which dtkafka does not support", key.name), "umask 077; openssl pkey -in "+cmp.Or(key.file, "FILE")+" -out key.pem")
 		case strings.HasSuffix(b.Type, "PRIVATE KEY"):
 			private = append(private, pem.EncodeToMemory(b)...)
 		}

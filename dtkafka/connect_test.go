@@ -606,6 +606,7 @@ func TestStores(t *testing.T) {
 		{"a CA in JKS", "ssl.truststore.location=" + jks, jks + ": this is a Java key store (JKS), and PEM is needed (hint: keytool -list -rfc -keystore " + jks + " > ca.pem)"},
 		{"a CA in PKCS#12", "ssl.truststore.type=PKCS12\nssl.truststore.location=" + p12, p12 + ": this is a PKCS#12 store, and PEM is needed (hint: keytool -list -rfc"},
 		{"a key in JKS", "ssl.keystore.location=" + jks, jks + ": this is a Java key store (JKS), and PEM is needed (hint: keytool -importkeystore -srckeystore " + jks},
+		{"a key in PKCS#12", "ssl.keystore.location=" + p12, "(hint: openssl pkcs12 -in " + p12 + " -nodes -out key.pem)"},
 		{"nothing", "ssl.truststore.location=" + nothing, nothing + ": there is no certificate in PEM form in it"},
 		{"a key for a CA", "ssl.truststore.location=" + file(t, "key.pem", key), "there is no certificate in it"},
 		{"a broken CA", "ssl.truststore.location=" + file(t, "broken.pem", pemOf("CERTIFICATE", []byte("x"))), "broken.pem: "},
@@ -614,7 +615,7 @@ func TestStores(t *testing.T) {
 		{"no key in it", "ssl.keystore.location=" + file(t, "cert.pem", cert), "there is no key in it"},
 		{"no certificate", "ssl.key.location=" + file(t, "key.pem", key), "the certificate of this key is not given"},
 		{"another key", "ssl.certificate.location=" + file(t, "cert.pem", otherCert) + "\nssl.key.location=" + file(t, "key.pem", key), "private key does not match public key"},
-		{"an encrypted key", "ssl.keystore.location=" + encrypted, encrypted + ": the key is encrypted, which dtkafka does not support (hint: "},
+		{"an encrypted key", "ssl.keystore.location=" + encrypted, encrypted + ": the key is encrypted, which dtkafka does not support (hint: umask 077; openssl pkey -in " + encrypted + " -out key.pem)"},
 		{"an encrypted key of old", "ssl.certificate.location=" + file(t, "cert.pem", cert) + "\nssl.key.location=" + legacy, legacy + ": the key is encrypted"},
 		{"an old certificate", "ssl.keystore.location=" + file(t, "old.pem", oldCert+oldKey), "this certificate expired on "},
 	} {

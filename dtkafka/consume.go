@@ -39,6 +39,8 @@ const consumeUsage = "dtkafka consume TOPIC | dtfilter"
 const (
 	// saveEvery is how often the places are kept.
 	saveEvery = time.Second
+	// leaveTimeout is how long the last places may take to be kept.
+	leaveTimeout = 3 * time.Second
 	// untilGrace is how long behind the time of --until messages of before may still arrive.
 	untilGrace = time.Second
 )
@@ -365,7 +367,7 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 	}
 	leave := func() error {
 		cancel()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), requestTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), leaveTimeout)
 		defer cancel()
 		return save(ctx, true)
 	}
@@ -377,6 +379,11 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 			return endOver, leave()
 		}
 		var f *fetched
+		select {
+		case <-a.lost:
+			return endLost, leave()
+		default:
+		}
 		select {
 		case f = <-arrived:
 		default:

@@ -89,8 +89,7 @@ type kafkaSecured struct {
 	*kafkaCluster
 	plain, sasl, tls, mutual, both, misnamed string // addresses; the last has a certificate for another host
 	lab, stranger                            *certAuthority
-	ours, strangers, alien                   string // keys with certificates: good, of a CA that the broker does not know, and not for a client
-	topic                                    string
+	ours, strangers                          string // keys with certificates: good, and of a CA that the broker does not know
 }
 
 // Who there is at the broker, and their passwords.

@@ -176,9 +176,7 @@ func marked(t testing.TB, r *rand.Rand, records []record, lateness int64) (strea
 		t.Fatal(err)
 	}
 	stream = buf.Bytes()
-	for _, m := range decode(t, stream).marks {
-		marks = append(marks, m)
-	}
+	marks = decode(t, stream).marks
 	chambers := r.IntN(2) == 0
 	for _, name := range []string{"one", "two"}[:r.IntN(3)] {
 		var out bytes.Buffer
