@@ -29,16 +29,16 @@ import (
 // connection is the flags that all commands have: how to reach the cluster, and as whom. A flag beats the environment, which beats the
 // properties file.
 type connection struct {
-	Bootstrap    []string      `placeholder:"HOST:PORT,…" help:"Brokers to begin with (default: 127.0.0.1:9092)."`
+	Bootstrap    []string      `placeholder:"HOST:PORT" help:"Brokers to begin with (default: 127.0.0.1:9092)."`
 	Properties   string        `placeholder:"FILE" help:"Settings, as Kafka's own clients have them: bootstrap.servers=…"`
 	TLS          bool          `name:"tls" help:"Speak TLS; --ca-cert and --cert do so too."`
 	CACert       string        `name:"ca-cert" placeholder:"FILE" help:"Certificates (PEM) of the CA that the brokers' are from."`
 	Cert         string        `placeholder:"FILE" help:"Our own certificate (PEM), and its key if --key is not given."`
 	Key          string        `placeholder:"FILE" help:"Its key (PEM)."`
-	SASL         string        `name:"sasl" placeholder:"MECHANISM" help:"Log in: plain, scram-sha-256 or scram-sha-512."`
-	User         string        `placeholder:"NAME" help:"As whom."`
-	PasswordFile string        `placeholder:"FILE" help:"Its first line is the password. Default: DT_KAFKA_PASSWORD."`
-	GiveUp       time.Duration `placeholder:"DURATION" help:"Give up on a cluster that is away for so long (default: never)."`
+	SASL         string        `name:"sasl" placeholder:"MECHANISM" help:"Log in by plain, scram-sha-256 or scram-sha-512."`
+	User         string        `placeholder:"NAME" help:"Log in as NAME."`
+	PasswordFile string        `placeholder:"FILE" help:"The password: the first line of FILE, which nobody else may read (default: DT_KAFKA_PASSWORD)."`
+	GiveUp       time.Duration `placeholder:"DURATION" help:"Wait so long, at most, for a cluster that is away (default: for ever; topics: not at all)."`
 }
 
 const (

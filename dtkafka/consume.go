@@ -190,7 +190,7 @@ func (r *consume) open() error {
 		return nil
 	}
 	r.member.whole()
-	r.out = newWordsOutput(r.env, w, r.topic.name, r.topic.partitions, r.content,
+	r.out = newWordsOutput(r.env, w, r.topic.name, r.content,
 		wordOptions{run: r.cmd.Run, rejects: r.rejects, strict: r.cmd.Strict, lateness: r.cmd.Lateness, now: time.Now})
 	return nil
 }

@@ -45,7 +45,7 @@ const (
 	// fetchWait is how long a broker waits for messages before it says that there are none; for words, whose partitions wait for each other, that is
 	// wordsWait. fetchTimeout is how long we wait for an answer.
 	fetchWait    = 500 * time.Millisecond
-	wordsWait    = 100 * time.Millisecond
+	wordsWait    = 40 * time.Millisecond
 	fetchTimeout = 6 * time.Second
 	// Tries of a batch that arrives damaged, or empty though there is more.
 	fetchTries = 5

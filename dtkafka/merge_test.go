@@ -23,7 +23,7 @@ type live struct {
 func newLive(t *testing.T, partitions int) *live {
 	env, _ := testEnv()
 	l := &live{t: t, clock: newTestClock(), next: map[int]int64{}}
-	l.out = newWordsOutput(env, wire.NewWriter(&l.buf), "t", partitions, contentCSV, l.clock.options("demo"))
+	l.out = newWordsOutput(env, wire.NewWriter(&l.buf), "t", contentCSV, l.clock.options("demo"))
 	from := map[int]place{}
 	for p := range partitions {
 		from[p] = place{}
@@ -176,7 +176,7 @@ func TestMergeTieOrder(t *testing.T) {
 		}
 		env, _ := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", len(log), contentCSV, newTestClock().options("demo"))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, newTestClock().options("demo"))
 		must(t, out.begin(start(log)))
 		newFeeder(newRand(1), log, nil, 10).run(t, out, -1)
 		var got []int64
@@ -203,7 +203,7 @@ func TestMergeOneTime(t *testing.T) {
 	}
 	env, _ := testEnv()
 	var buf bytes.Buffer
-	out := newWordsOutput(env, wire.NewWriter(&buf), "t", 3, contentCSV, newTestClock().options("demo"))
+	out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, newTestClock().options("demo"))
 	must(t, out.begin(start(log)))
 	f := newFeeder(r, log, nil, 1000)
 	for p := range log {

@@ -47,7 +47,7 @@ func TestWordSpreader(t *testing.T) {
 		}
 		env, said := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", n, content(as), newTestClock().options("demo"))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", content(as), newTestClock().options("demo"))
 		must(t, out.begin(start(to.testLog)))
 		newFeeder(r, to.testLog, nil, 300).run(t, out, -1)
 		readLane(t, buf.Bytes()).same(t, plain(t, words))

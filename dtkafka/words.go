@@ -68,7 +68,7 @@ const (
 )
 
 // newWordsOutput returns the output of a topic that has words as JSON or CSV.
-func newWordsOutput(env *tool.Env, w *wire.Writer, topic string, _ int, as content, opt wordOptions) output {
+func newWordsOutput(env *tool.Env, w *wire.Writer, topic string, as content, opt wordOptions) output {
 	if opt.now == nil {
 		opt.now = time.Now
 	}

@@ -93,7 +93,7 @@ func BenchmarkWordsOutput(b *testing.B) {
 			cpu := cpuTime()
 			for b.Loop() {
 				env, _ := testEnv()
-				out := newWordsOutput(env, wire.NewWriter(io.Discard), "t", c.partitions, c.as, wordOptions{lateness: wire.DefaultLateness})
+				out := newWordsOutput(env, wire.NewWriter(io.Discard), "t", c.as, wordOptions{lateness: wire.DefaultLateness})
 				from := map[int]place{}
 				for p := range log {
 					from[p] = place{}

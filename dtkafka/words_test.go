@@ -358,7 +358,7 @@ func TestWordsAnySplit(t *testing.T) {
 		log := spread(r, words, n, as, 0)
 		env, said := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", n, as, newTestClock().options("demo"))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", as, newTestClock().options("demo"))
 		must(t, out.begin(start(log)))
 		f := newFeeder(r, log, nil, 1+r.IntN(500))
 		f.run(t, out, -1)
@@ -414,7 +414,7 @@ func TestWordsTies(t *testing.T) {
 		for range 3 {
 			env, _ := testEnv()
 			var buf bytes.Buffer
-			out := newWordsOutput(env, wire.NewWriter(&buf), "t", n, contentCSV, newTestClock().options("demo"))
+			out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, newTestClock().options("demo"))
 			must(t, out.begin(start(log)))
 			newFeeder(r, log, nil, 1+r.IntN(500)).run(t, out, -1)
 			got := readLane(t, buf.Bytes())
@@ -456,7 +456,7 @@ func TestWordsResume(t *testing.T) {
 		whole := func() *laneRead {
 			env, _ := testEnv()
 			var buf bytes.Buffer
-			out := newWordsOutput(env, wire.NewWriter(&buf), "t", n, contentJSON, clock.options("demo"))
+			out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentJSON, clock.options("demo"))
 			must(t, out.begin(start(log)))
 			newFeeder(r, log, nil, 100).run(t, out, -1)
 			return readLane(t, buf.Bytes())
@@ -471,7 +471,7 @@ func TestWordsResume(t *testing.T) {
 			if life == 0 {
 				opt.run = "demo"
 			}
-			out := newWordsOutput(env, wire.NewWriter(&buf), "t", n, contentJSON, opt)
+			out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentJSON, opt)
 			must(t, out.begin(from))
 			over := newFeeder(r, log, from, 1+r.IntN(300)).run(t, out, 1+r.IntN(80))
 			clock.wait(time.Duration(r.IntN(700)) * time.Millisecond)
@@ -574,7 +574,7 @@ func TestWordsPoison(t *testing.T) {
 	var buf bytes.Buffer
 	opt := newTestClock().options("demo")
 	opt.rejects = file
-	out := newWordsOutput(env, wire.NewWriter(&buf), "t", 2, contentJSON, opt)
+	out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentJSON, opt)
 	must(t, out.begin(start(log)))
 	newFeeder(newRand(2), log, nil, 3).run(t, out, -1)
 	must(t, out.end(""))
@@ -609,7 +609,7 @@ func TestWordsStrict(t *testing.T) {
 	var buf bytes.Buffer
 	opt := newTestClock().options("demo")
 	opt.strict = true
-	out := newWordsOutput(env, wire.NewWriter(&buf), "t", 1, contentCSV, opt)
+	out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, opt)
 	must(t, out.begin(start(log)))
 	f := newFeeder(newRand(3), log, nil, 100)
 	f.next[0], f.most = 0, 1<<20
@@ -643,7 +643,7 @@ func TestWordsGap(t *testing.T) {
 	run := func(cut bool) (*laneRead, string, error) {
 		env, said := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", 3, contentCSV, newTestClock().options("demo"))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, newTestClock().options("demo"))
 		must(t, out.begin(start(log)))
 		for p := range log {
 			f := newFeeder(r, log, nil, 1)
@@ -695,7 +695,7 @@ func TestWordsGapResume(t *testing.T) {
 			if life == 0 {
 				opt.run = "demo"
 			}
-			out := newWordsOutput(env, wire.NewWriter(&buf), "t", 2, contentJSON, opt)
+			out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentJSON, opt)
 			must(t, out.begin(from))
 			f := newFeeder(r, log, from, 1+r.IntN(60))
 			over := true
@@ -743,7 +743,7 @@ func TestWordsRebalance(t *testing.T) {
 	log := spread(r, words, 4, contentJSON, 0)
 	env, said := testEnv()
 	var one, two bytes.Buffer
-	a := newWordsOutput(env, wire.NewWriter(&one), "t", 4, contentJSON, clock.options("demo"))
+	a := newWordsOutput(env, wire.NewWriter(&one), "t", contentJSON, clock.options("demo"))
 	must(t, a.begin(start(log)))
 	newFeeder(r, log, nil, 50).run(t, a, 20)
 	_, err := a.idle()
@@ -754,7 +754,7 @@ func TestWordsRebalance(t *testing.T) {
 	_, err = a.idle()
 	must(t, err)
 	from = a.places()
-	b := newWordsOutput(env, wire.NewWriter(&two), "t", 4, contentJSON, clock.options(""))
+	b := newWordsOutput(env, wire.NewWriter(&two), "t", contentJSON, clock.options(""))
 	must(t, b.begin(from))
 	newFeeder(r, log, from, 50).run(t, b, 20)
 	_, err = b.idle()
@@ -792,7 +792,7 @@ func TestWordsGapAfterRebalance(t *testing.T) {
 	}
 	env, said := testEnv()
 	var buf bytes.Buffer
-	out := newWordsOutput(env, wire.NewWriter(&buf), "t", 1, contentCSV, newTestClock().options("demo"))
+	out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentCSV, newTestClock().options("demo"))
 	must(t, out.begin(start(log)))
 	must(t, out.take(&fetched{messages: log[0][:10], next: 10, high: 40}))
 	must(t, out.begin(start(log)))
@@ -825,7 +825,7 @@ func TestWordsTwoReaders(t *testing.T) {
 					t.Error(said)
 				}
 			}()
-			outs[i] = newWordsOutput(env, wire.NewWriter(&bufs[i]), "t", n, contentJSON, newTestClock().options(""))
+			outs[i] = newWordsOutput(env, wire.NewWriter(&bufs[i]), "t", contentJSON, newTestClock().options(""))
 		}
 		kept := start(log)
 		for turn := 0; ; turn++ {
@@ -865,7 +865,7 @@ func TestWordsOddPlaces(t *testing.T) {
 	r := newRand(6)
 	log := spread(r, detector(r, 1000), 2, contentJSON, 0)
 	env, _ := testEnv()
-	out := newWordsOutput(env, wire.NewWriter(io.Discard), "t", 2, contentJSON, clock.options("demo"))
+	out := newWordsOutput(env, wire.NewWriter(io.Discard), "t", contentJSON, clock.options("demo"))
 	must(t, out.begin(start(log)))
 	newFeeder(r, log, nil, 50).run(t, out, 8)
 	_, err := out.idle()
@@ -898,7 +898,7 @@ func TestWordsOddPlaces(t *testing.T) {
 	} {
 		env, said := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", 2, contentJSON, clock.options(odd.run))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", contentJSON, clock.options(odd.run))
 		from := map[int]place{0: good[0], 1: good[1]}
 		odd.change(from)
 		must(t, out.begin(from))
@@ -986,7 +986,7 @@ func FuzzWordMessages(f *testing.F) {
 		}
 		env, said := testEnv()
 		var buf bytes.Buffer
-		out := newWordsOutput(env, wire.NewWriter(&buf), "t", 1, as, newTestClock().options("demo"))
+		out := newWordsOutput(env, wire.NewWriter(&buf), "t", as, newTestClock().options("demo"))
 		must(t, out.begin(start(log)))
 		newFeeder(newRand(len(a)), log, nil, 6).run(t, out, -1)
 		must(t, out.end(""))
