@@ -104,6 +104,9 @@ func (p *producer) newSession(retry *retrier) (session, error) {
 			retry.ok()
 			return session{int64(r.Producer.ProducerID), int16(r.Producer.ProducerEpoch)}, nil
 		}
+		if errors.Is(err, kafka.ClusterAuthorizationFailed) {
+			err = &topicError{p.topic.name, kafka.TopicAuthorizationFailed} // whoever may write to no topic gets no session
+		}
 		if err := retry.failed(p.ctx, err); err != nil {
 			return session{}, err
 		}
