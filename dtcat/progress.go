@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"dt/internal/tool"
@@ -25,9 +24,8 @@ type progress struct {
 const progressEvery = 500 * time.Millisecond
 
 func newProgress(env *tool.Env, mode string, files int) *progress {
-	f, ok := env.Stderr.(*os.File)
 	now := time.Now()
-	return &progress{on: mode == "yes" || mode == "auto" && ok && tool.IsTerminal(f), env: env, start: now, shown: now, files: files}
+	return &progress{on: env.ShowsStatus(mode), env: env, start: now, shown: now, files: files}
 }
 
 func (p *progress) input(in *input) { p.in = in }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"dt/internal/tool"
@@ -22,9 +21,8 @@ type progress struct {
 const progressEvery = 500 * time.Millisecond
 
 func newProgress(env *tool.Env, mode string) *progress {
-	f, ok := env.Stderr.(*os.File)
 	now := time.Now()
-	return &progress{on: mode == "yes" || mode == "auto" && ok && tool.IsTerminal(f), env: env, start: now, shown: now}
+	return &progress{on: env.ShowsStatus(mode), env: env, start: now, shown: now}
 }
 
 // update says how many messages and bytes have gone through, and how many messages there are still to read, or −1.

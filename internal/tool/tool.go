@@ -134,6 +134,12 @@ func (e *Env) Say(format string, args ...any) {
 
 const clearLine = "\r\x1b[K"
 
+// ShowsStatus reports whether a status line is wanted: mode is yes, no, or auto, which is on a terminal.
+func (e *Env) ShowsStatus(mode string) bool {
+	f, ok := e.Stderr.(*os.File)
+	return mode == "yes" || mode == "auto" && ok && IsTerminal(f)
+}
+
 // Status shows text, with the program's name before it, in the place of the status line before, on a terminal. A message takes its
 // place. The last one is left standing.
 func (e *Env) Status(text string, last bool) {
