@@ -284,14 +284,32 @@ var (
 	errStopped = errors.New("no answer, ever")
 )
 
+// A said is what a program has said, read while it goes on.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
 // A fakeNode is a process with a membership.
 type fakeNode struct {
 	*group
-	said *bytes.Buffer
+	said *said
 }
 
 func node(t *testing.T, f *fakeCoordinator) fakeNode {
-	said := &bytes.Buffer{}
+	said := new(said)
 	c := &cluster{client: &kafka.Client{Addr: kafka.TCP("h:1"), Timeout: requestTimeout, Transport: f}, brokers: []string{"h:1"}, env: &tool.Env{Name: "dtkafka", Stderr: said}, lately: map[string]error{}}
 	m, err := newGroup(c.env, c, "g", "t", f.partitions, 10*time.Second)
 	if err != nil {
