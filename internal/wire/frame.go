@@ -277,6 +277,31 @@ func (f *Frame) parseHeader(b []byte) (length int, err error) {
 	return int(n), nil
 }
 
+// A checksumError is bytes that are not the frame that they seem to be.
+type checksumError struct{ got, want uint32 }
+
+func (e *checksumError) Error() string {
+	return fmt.Sprintf("checksum %08x instead of %08x: the stream is damaged", e.got, e.want)
+}
+
+// parse takes a frame apart whose header was parsed: raw is all of it, words its payload. It reports whether its kind is known; others may be skipped.
+func (f *Frame) parse(raw []byte, words []uint64) (known bool, err error) {
+	f.raw, f.payload = raw, raw[HeaderSize:]
+	if got, want := checksum(raw), binary.LittleEndian.Uint32(raw[12:]); got != want {
+		return false, &checksumError{got, want}
+	}
+	if err := f.check(raw); err != nil {
+		return false, err
+	}
+	switch {
+	case f.Kind >= KindLane && f.Kind <= KindEnd:
+		return true, f.parsePayload(words)
+	case f.Flags&FlagSkippable != 0:
+		return false, nil
+	}
+	return false, fmt.Errorf("a frame of unknown kind %d", f.Kind)
+}
+
 // check is for what a good checksum does not prove: that the writer kept to the format.
 func (f *Frame) check(b []byte) error {
 	if b[2] != 0 || b[3] != 0 {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -55,28 +54,17 @@ func (m *Message) Parse(value []byte) error {
 		if len(b)-at < size {
 			return bad(at, errors.New("cut inside a frame"))
 		}
-		f.raw = b[at : at+size]
-		f.payload = f.raw[HeaderSize:]
-		if got, want := checksum(f.raw), binary.LittleEndian.Uint32(f.raw[12:]); got != want {
-			return bad(at, fmt.Errorf("checksum %08x instead of %08x", got, want))
-		}
-		if err := f.check(f.raw); err != nil {
-			return bad(at, err)
-		}
-		known := f.Kind >= KindLane && f.Kind <= KindEnd
+		known, err := f.parse(b[at:at+size], m.mem[(at+HeaderSize)/8:(at+size)/8])
 		switch {
-		case !known && f.Flags&FlagSkippable != 0:
+		case err != nil:
+			return bad(at, err)
+		case !known:
 			at += size
 			continue
-		case !known:
-			return bad(at, fmt.Errorf("a frame of unknown kind %d", f.Kind))
 		case (m.n == 0) != (f.Kind == KindLane):
 			return bad(at, errors.New("a message has one lane frame, before all others"))
 		case m.n > 1 && m.frames[m.n-1].Kind == KindEnd:
 			return bad(at, errors.New("a frame behind the end of the lane"))
-		}
-		if err := f.parsePayload(m.mem[(at+HeaderSize)/8 : (at+size)/8]); err != nil {
-			return bad(at, err)
 		}
 		if m.n > 0 {
 			f.Lane = m.frames[0].Lane

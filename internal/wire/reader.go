@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -149,24 +148,16 @@ func (r *Reader) read() (*Frame, error) {
 	if !r.need(size) {
 		return r.short("a frame")
 	}
-	f.raw = r.bytes[r.lo : r.lo+size]
-	f.payload = f.raw[HeaderSize:]
-	if got, want := checksum(f.raw), binary.LittleEndian.Uint32(f.raw[12:]); got != want {
-		return r.damaged(size, fmt.Errorf("checksum %08x instead of %08x: the stream is damaged", got, want))
-	}
-	if err := f.check(f.raw); err != nil {
-		return nil, r.bad(err)
-	}
+	known, err := f.parse(r.bytes[r.lo:r.lo+size], r.buf[(r.lo+HeaderSize)/8:(r.lo+size)/8])
+	var damaged *checksumError
 	switch {
-	case f.Kind >= KindLane && f.Kind <= KindEnd:
-	case f.Flags&FlagSkippable != 0:
+	case errors.As(err, &damaged):
+		return r.damaged(size, err)
+	case err != nil:
+		return nil, r.bad(err)
+	case !known:
 		r.skip(size)
 		return nil, nil
-	default:
-		return nil, r.bad(fmt.Errorf("a frame of unknown kind %d", f.Kind))
-	}
-	if err := f.parsePayload(r.buf[(r.lo+HeaderSize)/8 : (r.lo+size)/8]); err != nil {
-		return nil, r.bad(err)
 	}
 	if err := r.follow(f); err != nil {
 		return nil, r.bad(err)
