@@ -284,6 +284,12 @@ func (e *checksumError) Error() string {
 	return fmt.Sprintf("checksum %08x instead of %08x: the stream is damaged", e.got, e.want)
 }
 
+// isChecksum reports whether an error is that.
+func isChecksum(err error) bool {
+	_, is := err.(*checksumError) //nolint:errorlint // parse returns it as it is
+	return is
+}
+
 // parse takes a frame apart whose header was parsed: raw is all of it, words its payload. It reports whether its kind is known; others may be skipped.
 func (f *Frame) parse(raw []byte, words []uint64) (known bool, err error) {
 	f.raw, f.payload = raw, raw[HeaderSize:]

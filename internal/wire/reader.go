@@ -149,9 +149,8 @@ func (r *Reader) read() (*Frame, error) {
 		return r.short("a frame")
 	}
 	known, err := f.parse(r.bytes[r.lo:r.lo+size], r.buf[(r.lo+HeaderSize)/8:(r.lo+size)/8])
-	var damaged *checksumError
 	switch {
-	case errors.As(err, &damaged):
+	case isChecksum(err):
 		return r.damaged(size, err)
 	case err != nil:
 		return nil, r.bad(err)
