@@ -228,7 +228,9 @@ func (c *cat) stream(k *chunk) (ending, error) {
 	var err error
 	if c.w != nil {
 		err = wire.Copy(c.w, src, tell, func(f *wire.Frame) error {
-			c.records += uint64(len(f.Words))
+			if f.Kind == wire.KindWords || f.Kind == wire.KindLate {
+				c.records += uint64(len(f.Words))
+			}
 			c.progress.add(c.records)
 			return c.w.Pass(f)
 		})
@@ -260,7 +262,11 @@ var errLimit = errors.New("limit")
 func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 	cuts := 0
 	tracks := map[wire.ID]*wire.Track{} // what comes twice is written once
+	doubled := uint64(0)
 	defer func() {
+		if doubled > 0 {
+			c.env.Say("%s: %d records came twice, and are written once (or another run has the same name)", k.in.name, doubled)
+		}
 		if s, ok := c.out.(*textSink); ok {
 			s.m = hit.DefaultMap() // the next source may have none
 		}
@@ -297,7 +303,8 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 			}
 			c.out.(*textSink).m = m
 		case wire.KindWords, wire.KindLate:
-			tracks[f.Lane.ID()].Admit(f)
+			_, _, again := tracks[f.Lane.ID()].Admit(f)
+			doubled += again
 			end, err := c.hand(k, batch{words: f.Words, chambers: f.Chambers})
 			switch {
 			case err != nil:

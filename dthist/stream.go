@@ -36,9 +36,10 @@ type program struct {
 	failed    error // of a message that was written while hits were booked
 	cuts      int
 
-	total    *hist.Counts // --window all: of the lanes that have ended
-	rest     hist.Rest    // of runs that have ended
-	complete bool         // what has ended is
+	total    *hist.Counts      // --window all: of the lanes that have ended; with the wall clock, of those that began anew in this window
+	kept     []hist.LaneSource // of these
+	rest     hist.Rest         // of runs that have ended
+	complete bool              // what has ended is
 
 	windowAt time.Time // wall clock: when the window began
 }
@@ -146,7 +147,10 @@ func (p *program) frame(f *wire.Frame) error {
 	switch f.Kind {
 	case wire.KindLane:
 		if l.stopped && f.Lane.FloorNumber > l.track.Next() {
-			p.newLane(l, f.Lane) // another has read on in between; what is pending here is with him
+			if err := p.keep(l); err != nil {
+				return err
+			}
+			p.newLane(l, f.Lane) // another has read on in between
 		}
 		l.stopped = false
 	case wire.KindMap:
@@ -225,6 +229,28 @@ func (p *program) newLane(l *lane, at *wire.Lane) {
 	if at.FloorNumber > 0 && at.FloorEpoch == 0 && at.FloorOrbit == 0 {
 		l.h.Gap()
 	}
+}
+
+// keep keeps what a lane has booked that begins anew, for the line that it belongs to. With the detector clock windows that are not written yet are
+// left to who reads them whole.
+func (p *program) keep(l *lane) error {
+	if p.set.Clock == hist.Detector || p.cli.Partial {
+		return nil
+	}
+	l.h.Stop()
+	if err := l.h.Finish(); err != nil {
+		return err
+	}
+	if p.set.Clock == hist.All {
+		return p.closeAll(l)
+	}
+	p.kept = append(p.kept, p.stretch(l))
+	c := l.h.Take()
+	if c == nil || p.total == nil {
+		p.total = cmp.Or(p.total, c)
+		return nil
+	}
+	return p.total.Add(c)
 }
 
 // missing returns how many records before number were never seen.
@@ -561,7 +587,11 @@ func (p *program) idle() (time.Duration, error) {
 func (p *program) tick(at time.Time) error {
 	total := hist.NewCounts(p.set)
 	complete := true
-	var stretches []hist.LaneSource
+	if p.total != nil {
+		total, p.total = p.total, nil
+	}
+	stretches := p.kept
+	p.kept = nil
 	for _, l := range p.alive() {
 		if c := l.h.Take(); c != nil {
 			if err := total.Add(c); err != nil {

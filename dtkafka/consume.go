@@ -378,12 +378,15 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 		if running == 0 && len(from) > 0 {
 			return endOver, leave()
 		}
-		var f *fetched
+		// These come first: where there is a backlog, something has always arrived.
 		select {
+		case <-r.ctx.Done():
+			return endOver, leave()
 		case <-a.lost:
 			return endLost, leave()
 		default:
 		}
+		var f *fetched
 		select {
 		case f = <-arrived:
 		default:
@@ -428,6 +431,11 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 			if r.out == nil {
 				if err := r.recognise(f); err != nil {
 					return endLost, err
+				}
+				select {
+				case <-a.lost: // words are for one member as a whole
+					return endLost, leave()
+				default:
 				}
 				if err := begin(); err != nil {
 					return endLost, err
@@ -488,6 +496,9 @@ func (r *consume) resolve(given map[int]place) (from map[int]place, until map[in
 			first, end, err := r.cluster.offsets(r.ctx, r.topic.name, p)
 			if err != nil {
 				return err
+			}
+			if at.Offset > end {
+				return beyond(r.topic.name, p, at.Offset, end) // --until end would be content with nothing
 			}
 			if at.Offset < 0 {
 				switch r.from.kind {

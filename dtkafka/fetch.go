@@ -75,7 +75,7 @@ func newFetcher(c *cluster, topic string, partition, partitions int, from, until
 }
 
 // place names an offset of the partition.
-func (f *fetcher) place() string { return fmt.Sprintf("%s[%d]@%d", f.topic, f.partition, f.offset) }
+func (f *fetcher) place() string { return placeOf(f.topic, f.partition, f.offset) }
 
 // run reads until ctx is over, until is reached, or reading on is no use, which it returns.
 func (f *fetcher) run(ctx context.Context) error {
@@ -95,9 +95,10 @@ func (f *fetcher) run(ctx context.Context) error {
 		case errors.Is(err, kafka.OffsetOutOfRange):
 			err = f.seek(ctx, to)
 		case err == nil && to.next == f.offset && to.high > f.offset:
-			// Something is there that is no record: skip it at last.
+			// Something is there that is no record: skip it at last. But not what only needs a moment.
 			if tries++; tries < fetchTries {
 				to.release()
+				_ = pause(ctx, shortestWait)
 				continue
 			}
 			to.next++
@@ -163,6 +164,13 @@ func (f *fetcher) fetch(ctx context.Context, to *fetched) error {
 		}
 	}
 	f.skipControl(r.Records, to)
+	size := 0
+	for i := range to.messages {
+		size += len(to.messages[i].value)
+	}
+	if int64(size) > 2*f.most { // they were compressed, and memory is bounded as they are now
+		f.most = max(f.most/2, fetchLeast)
+	}
 	return nil
 }
 
@@ -235,21 +243,23 @@ func (f *fetcher) seek(ctx context.Context, to *fetched) error {
 	case err != nil:
 		return err
 	case f.offset > end:
-		return &finalError{fmt.Errorf("%s: the partition ends at %d (was the topic deleted and made anew?)", f.place(), end)}
+		return beyond(f.topic, f.partition, f.offset, end)
 	case f.offset < first:
-		to.gap, to.next, to.high = first-f.offset, first, end
+		to.next, to.high = first, end
 		if f.until >= 0 {
 			to.next = min(to.next, f.until)
 		}
+		to.gap = to.next - f.offset
 		return nil
 	}
-	return kafka.OffsetOutOfRange // the log has moved in between
+	return &explained{text: f.place() + ": the log has moved", lasts: passing} // in between
 }
 
-// finalError is one after which trying again is no use.
-type finalError struct{ error }
-
-func (e *finalError) Unwrap() error { return e.error }
+// beyond is the error of a place behind the end of a partition: trying again is no use.
+func beyond(topic string, partition int, offset, end int64) error {
+	return &explained{text: fmt.Sprintf("%s: the partition ends at %d", placeOf(topic, partition, offset), end),
+		hint: "was the topic deleted and made anew? a new --group or --state begins at --from", lasts: forever}
+}
 
 // offsets returns the offset of the first message of a partition, and the one behind the last.
 func (l *cluster) offsets(ctx context.Context, topic string, partition int) (first, end int64, err error) {

@@ -42,9 +42,9 @@ type laneOut struct {
 	next      uint64
 	front     wire.Frame // header of its last frame
 	fresh     bool       // its lane frame must be written
-	begun     bool       // something of it was written
-	open      bool       // and no end
+	open      bool       // something of it was written, and no end
 	ended     bool       // exhausted
+	stopped   bool       // its last frame was a stopped end
 	seen      int        // message count when it was seen last
 }
 
@@ -55,17 +55,23 @@ type partOut struct {
 	known  map[wire.ID]laneAt // from the place that we begin at
 }
 
+// A partMeta is the Meta of a partition's place.
+type partMeta struct {
+	Middle int      `json:"middle,omitempty"` // 1: lanes that are not named may have begun before
+	Lanes  []laneAt `json:"lanes,omitempty"`
+}
+
 // A laneAt is what a place says of a lane.
 type laneAt struct {
 	Run   string `json:"run"`
 	K     uint32 `json:"k"`
 	N     uint32 `json:"n"`
 	Next  uint64 `json:"next"`
-	Ended int    `json:"ended,omitempty"`
+	Ended int    `json:"ended,omitempty"` // 1: exhausted, 2: stopped
 }
 
-// lanesKept is how many lanes a place names, the latest.
-const lanesKept = 8
+// metaMost is how long the text of a place may become; it names the latest lanes.
+const metaMost = 3900
 
 func newFramesOutput(env *tool.Env, w *wire.Writer, topic string) *framesOutput {
 	return &framesOutput{env: env, w: w, topic: topic, lanes: map[wire.ID]*laneOut{}, parts: map[int]*partOut{},
@@ -98,13 +104,14 @@ func (o *framesOutput) begin(from map[int]place) error {
 			continue
 		}
 		part := &partOut{place: at.Offset, middle: at.middle, known: map[wire.ID]laneAt{}}
-		var list []laneAt
+		var meta partMeta
 		if at.Meta != "" {
-			if err := json.Unmarshal([]byte(at.Meta), &list); err != nil {
+			if err := json.Unmarshal([]byte(at.Meta), &meta); err != nil {
 				return fmt.Errorf("%s[%d]: the place that was kept makes no sense: %w", o.topic, p, err)
 			}
 		}
-		for _, l := range list {
+		part.middle = part.middle || meta.Middle != 0
+		for _, l := range meta.Lanes {
 			part.known[wire.ID{Run: l.Run, K: l.K, N: l.N}] = l
 		}
 		o.parts[p] = part
@@ -154,6 +161,10 @@ func (o *framesOutput) message(part *partOut, partition int, offset int64) error
 		}
 		return nil
 	}
+	if l.stopped && lane.FloorNumber > l.next {
+		// It is taken up again where another had read on to.
+		l.next, l.lane.FloorNumber, l.fresh = lane.FloorNumber, lane.FloorNumber, true
+	}
 	if lane.Map != l.lane.Map || lane.Form != l.lane.Form {
 		l.lane.Map, l.lane.Form, l.fresh = lane.Map, lane.Form, true
 	}
@@ -172,9 +183,11 @@ func (o *framesOutput) newLane(part *partOut, lane *wire.Lane, first uint64) *la
 	at, known := part.known[lane.ID()]
 	switch {
 	case known:
-		l.next, l.ended = at.Next, at.Ended != 0
+		l.next, l.ended, l.stopped = at.Next, at.Ended == 1, at.Ended == 2
 	case part.middle:
 		l.next = first
+	default:
+		l.next = lane.FloorNumber
 	}
 	l.lane.FloorNumber = max(l.lane.FloorNumber, l.next)
 	return l
@@ -185,9 +198,25 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 	behind := f.Next < l.next // it was here before, and what it says is old
 	switch f.Kind {
 	case wire.KindMark:
-		if !behind {
-			o.mark, o.marked = f.Mark, true
+		if behind {
+			return nil
 		}
+		if f.First > l.next {
+			// The records before it are missing: told before its horizon is, which closes what they belong to.
+			empty := wire.Frame{Kind: wire.KindWords, First: f.First, Next: f.First, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
+			o.gap(l, &empty, partition, offset)
+			if err := o.enter(l, f.First); err != nil {
+				return err
+			}
+			l.open = true
+			if err := o.w.Words(&empty); err != nil {
+				return err
+			}
+			l.next = f.First
+		}
+		o.mark, o.marked = f.Mark, true
+		l.front = wire.Frame{Next: l.next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
+		l.stopped = false
 		return nil
 	case wire.KindMap:
 		if l.lane.Map == o.digest && !l.fresh {
@@ -208,15 +237,13 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 	case wire.KindWords, wire.KindLate:
 		switch {
 		case f.First > l.next:
-			o.missing += f.First - l.next
-			o.lost.tell(partition, offset, fmt.Sprintf("%s: %d records are missing before record %d", l.lane.ID(), f.First-l.next, f.First))
+			o.gap(l, f, partition, offset)
 		case f.First < l.next:
 			o.doubled += min(l.next, f.Next) - f.First
 		}
 	}
 	if f.Kind == wire.KindEnd && f.Next > l.next {
-		o.missing += f.Next - l.next
-		o.lost.tell(partition, offset, fmt.Sprintf("%s: %d records are missing before its end", l.lane.ID(), f.Next-l.next))
+		o.gap(l, f, partition, offset)
 	}
 	if err := o.enter(l, f.First); err != nil {
 		return err
@@ -225,12 +252,22 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 		l.next = max(l.next, f.Next)
 		l.front = wire.Frame{Next: l.next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
 	}
-	l.open = true
+	l.open, l.stopped = true, false
 	if f.Kind == wire.KindEnd {
-		l.open, l.ended = false, !f.End.Stopped
+		l.open, l.ended, l.stopped = false, !f.End.Stopped, f.End.Stopped
 		o.current = nil
 	}
 	return o.w.Pass(f)
+}
+
+// gap tells of the records that are missing before a frame.
+func (o *framesOutput) gap(l *laneOut, f *wire.Frame, partition int, offset int64) {
+	o.missing += f.First - l.next
+	before := fmt.Sprintf("record %d", f.First)
+	if f.Kind == wire.KindEnd {
+		before = "its end"
+	}
+	o.lost.tell(partition, offset, fmt.Sprintf("%s: %d records are missing before %s", l.lane.ID(), f.First-l.next, before))
 }
 
 // enter makes what is written next belong to a lane.
@@ -245,12 +282,10 @@ func (o *framesOutput) enter(l *laneOut, number uint64) error {
 		}
 	}
 	o.current, l.fresh = l, false
-	lane := l.lane
-	if l.begun {
-		lane.FloorNumber = l.lane.FloorNumber
+	if l.lane.Map == 0 {
+		o.digest = 0 // whoever reads it may go back to the default map
 	}
-	l.begun = true
-	return o.w.Lane(&wire.Frame{Next: number}, &lane)
+	return o.w.Lane(&wire.Frame{Next: number}, &l.lane)
 }
 
 // putMark writes the message's mark, if it has one: what is before the lane's next number came from before the message behind this one.
@@ -327,21 +362,30 @@ func (o *framesOutput) places() map[int]place {
 			}
 		}
 		slices.SortFunc(lanes, func(a, b *laneOut) int { return cmp.Compare(b.seen, a.seen) })
-		var at []laneAt
-		for _, l := range lanes[:min(len(lanes), lanesKept)] {
-			at = append(at, laneAt{l.lane.Run, l.lane.K, l.lane.N, l.next, int(bit(l.ended))})
+		meta := partMeta{Middle: int(bit(part.middle))}
+		size := 32
+		add := func(at laneAt) {
+			text, _ := json.Marshal(at) // of strings and numbers
+			if size += len(text) + 1; size > metaMost {
+				meta.Middle = 1
+				return
+			}
+			meta.Lanes = append(meta.Lanes, at)
+		}
+		for _, l := range lanes {
+			add(laneAt{l.lane.Run, l.lane.K, l.lane.N, l.next, int(bit(l.ended) + 2*bit(l.stopped))})
 		}
 		for id, l := range part.known {
-			if o.lanes[id] == nil && len(at) < lanesKept {
-				at = append(at, l)
+			if o.lanes[id] == nil {
+				add(l)
 			}
 		}
-		meta := ""
-		if len(at) > 0 {
-			text, _ := json.Marshal(at) // of strings and numbers
-			meta = string(text)
+		text := ""
+		if meta.Middle != 0 || len(meta.Lanes) > 0 {
+			b, _ := json.Marshal(meta)
+			text = string(b)
 		}
-		list[p] = place{Offset: part.place, Meta: meta}
+		list[p] = place{Offset: part.place, Meta: text}
 	}
 	return list
 }

@@ -24,8 +24,12 @@ type produceCmd struct {
 
 const produceUsage = "dtcat FILE | dtkafka produce TOPIC"
 
-// tellEvery is how long a quiet lane may not know how far the run has come; with very many lanes it is longer.
-const tellEvery = 20 * time.Millisecond
+const (
+	// tellEvery is how long a quiet lane may not know how far the run has come; with very many lanes it is longer.
+	tellEvery = 20 * time.Millisecond
+	// lookEvery is how often it is looked, while nothing comes in, whether the producer has failed.
+	lookEvery = time.Second
+)
 
 // A produce is one run of dtkafka produce.
 type produce struct {
@@ -35,12 +39,14 @@ type produce struct {
 	out  *producer
 	show *progress
 
-	lanes map[wire.ID]*wire.Splitter
-	open  map[wire.ID]bool // have no end yet
-	told  time.Time        // when quiet lanes were told how far the run has come
-	words *wordSpreader    // with --as
-	cuts  int
-	lines uint64
+	lanes   map[wire.ID]*wire.Splitter // nil: exhausted
+	open    map[wire.ID]bool           // have no end yet
+	told    time.Time                  // when quiet lanes were told how far the run has come
+	words   *wordSpreader              // with --as
+	tracks  map[wire.ID]*wire.Track    // of these: what comes twice is sent once
+	doubled uint64
+	cuts    int // and lanes that went on behind their end
+	lines   uint64
 }
 
 func (c *produceCmd) run(env *tool.Env) error {
@@ -55,7 +61,7 @@ func (c *produceCmd) run(env *tool.Env) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	p := &produce{env: env, cmd: c, in: in, lanes: map[wire.ID]*wire.Splitter{}, open: map[wire.ID]bool{}}
+	p := &produce{env: env, cmd: c, in: in, lanes: map[wire.ID]*wire.Splitter{}, open: map[wire.ID]bool{}, tracks: map[wire.ID]*wire.Track{}}
 	if p.out, err = p.connect(ctx, cluster); err != nil {
 		return err
 	}
@@ -68,6 +74,9 @@ func (c *produceCmd) run(env *tool.Env) error {
 		err = errors.Join(err, end)
 	}
 	p.show.done()
+	if p.doubled > 0 {
+		env.Say("%s: %d records came twice, and were sent once", c.Topic, p.doubled)
+	}
 	if p.cuts > 0 && err == nil {
 		return tool.ErrTold
 	}
@@ -84,13 +93,14 @@ func (p *produce) connect(ctx context.Context, c *cluster) (*producer, error) {
 	if err == nil && topic.maxMessage-batchMost < wire.MinMessage {
 		err = tool.Hint(fmt.Errorf("%s: max.message.bytes is %d, too little for frames", topic.name, topic.maxMessage), "dtkafka topics create has --max-message")
 	}
-	if err != nil {
-		if starting.Err() != nil {
-			return nil, context.Cause(starting)
-		}
-		return nil, err
+	var out *producer
+	if err == nil {
+		out, err = newProducer(ctx, starting, p.env, c, topic, parseCodec(p.cmd.Compression))
 	}
-	return newProducer(ctx, p.env, c, topic, parseCodec(p.cmd.Compression))
+	if err != nil && starting.Err() != nil {
+		err = context.Cause(starting)
+	}
+	return out, err
 }
 
 // read takes the input to its end.
@@ -151,26 +161,54 @@ func (p *produce) frame(f *wire.Frame) error {
 		p.cuts++
 		p.env.Say("standard input: %s was cut at record %d: no end frame (did the program before this one die?)", f.Lane.ID(), f.Next)
 		delete(p.open, f.Lane.ID())
-		return nil
-	}
-	if p.words != nil {
-		if f.Kind == wire.KindWords || f.Kind == wire.KindLate {
-			return p.words.words(f.Words)
+		if s := p.lanes[f.Lane.ID()]; s != nil {
+			return s.Flush()
 		}
 		return nil
 	}
 	id := f.Lane.ID()
-	s := p.lanes[id]
-	if s == nil {
+	if p.words != nil {
+		return p.asWords(id, f)
+	}
+	s, known := p.lanes[id]
+	switch {
+	case !known:
 		s = p.splitter(f.Lane)
 		p.lanes[id] = s
+	case s == nil:
+		if f.Kind == wire.KindLane {
+			p.cuts++
+			p.env.Say("standard input: %s goes on behind its end; left out (was the same stream read twice?)", id)
+		}
+		return nil
+	}
+	if err := s.Add(f); err != nil {
+		if p.out.ctx.Err() == nil {
+			err = fmt.Errorf("%s: %s: %w", p.cmd.Topic, id, err)
+		}
+		return err
 	}
 	p.open[id] = f.Kind != wire.KindEnd
-	err := s.Add(f)
-	if err != nil && p.out.ctx.Err() == nil {
-		return fmt.Errorf("%s: %s: %w", p.cmd.Topic, id, err)
+	if f.Kind == wire.KindEnd && !f.End.Stopped {
+		p.lanes[id] = nil // with its memory: there may be very many runs
+		delete(p.open, id)
 	}
-	return err
+	return nil
+}
+
+// asWords sends the words of a frame as the first producers did.
+func (p *produce) asWords(id wire.ID, f *wire.Frame) error {
+	switch f.Kind {
+	case wire.KindLane:
+		if p.tracks[id] == nil {
+			p.tracks[id] = wire.NewTrack(f.Lane)
+		}
+	case wire.KindWords, wire.KindLate:
+		_, _, doubled := p.tracks[id].Admit(f)
+		p.doubled += doubled
+		return p.words.words(f.Words)
+	}
+	return nil
 }
 
 // splitter returns what makes messages of a lane: a whole run is divided over the partitions, a part of one goes to the partition of its number.
@@ -194,8 +232,11 @@ func (p *produce) idle() (time.Duration, error) {
 	p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
 	every := max(tellEvery, time.Duration(p.out.partitions())*time.Millisecond)
 	due := time.Until(p.told.Add(every))
-	wait := time.Duration(0)
-	for _, s := range p.lanes {
+	wait := lookEvery
+	for id, s := range p.lanes {
+		if !p.open[id] {
+			continue
+		}
 		if err := s.Flush(); err != nil {
 			return 0, err
 		}
@@ -211,7 +252,7 @@ func (p *produce) idle() (time.Duration, error) {
 		}
 	}
 	p.out.flush()
-	return wait, nil
+	return wait, p.out.failed()
 }
 
 // stop ends the lanes of an input that was stopped.
@@ -229,7 +270,7 @@ func (p *produce) stop() error {
 // finish waits until all is acknowledged.
 func (p *produce) finish() error {
 	for _, s := range p.lanes {
-		if s.Flush() != nil {
+		if s != nil && s.Flush() != nil {
 			break // close says why
 		}
 	}
@@ -237,9 +278,9 @@ func (p *produce) finish() error {
 	if err == nil {
 		return nil
 	}
-	what := "up to message"
+	what := "message"
 	if len(p.lanes) > 0 {
-		what = "up to record"
+		what = "record"
 	}
 	p.env.Say("%s: %s", p.cmd.Topic, p.out.acknowledged(what))
 	return err
@@ -247,12 +288,7 @@ func (p *produce) finish() error {
 
 // textLines takes lines, one message each.
 func (p *produce) textLines() error {
-	lines := tool.NewLines(p.in, min(hist.MaxLine, p.out.limit()))
-	lines.OnWait = func() error {
-		p.out.flush()
-		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
-		return nil
-	}
+	lines := tool.LinesOf(awaiting{p.in, p.idle}, min(hist.MaxLine, p.out.limit()))
 	skipped := 0
 	for {
 		text, number, err := lines.Next()
@@ -262,9 +298,10 @@ func (p *produce) textLines() error {
 			p.env.Say("standard input:%d: %v, more than a message of %s can be; it is left out", number, err, p.cmd.Topic)
 			skipped++
 			continue
-		case errors.Is(err, io.EOF) && skipped > 0:
-			return tool.ErrTold
 		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
+			if skipped > 0 {
+				return tool.ErrTold
+			}
 			return nil
 		case err != nil:
 			return err
@@ -275,6 +312,19 @@ func (p *produce) textLines() error {
 		}
 		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
 	}
+}
+
+// awaiting is an input that calls idle before it waits.
+type awaiting struct {
+	in   *wire.Input
+	idle func() (time.Duration, error)
+}
+
+func (a awaiting) Read(b []byte) (int, error) {
+	if err := a.in.Await(a.idle); err != nil {
+		return 0, err
+	}
+	return a.in.Read(b)
 }
 
 // lineTo returns the partition of a line: that of its lane for a partial line, the first for all others, so that they stay in order.

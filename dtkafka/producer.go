@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,17 +60,18 @@ const (
 	// copy of that.
 	batchMemory  = 60 << 20
 	batchLargest = 8 << 20
-	// produceTimeout is when a request is given up and sent again.
+	// stopGrace is how long a producer that is stopped waits for what is not acknowledged yet.
 	stopGrace = 10 * time.Second
 )
 
-// newProducer returns a producer whose session the brokers know.
-func newProducer(ctx context.Context, env *tool.Env, c *cluster, topic *topicInfo, codec codec) (*producer, error) {
+// newProducer returns a producer whose session the brokers know, if they can be asked before starting is over.
+func newProducer(ctx, starting context.Context, env *tool.Env, c *cluster, topic *topicInfo, codec codec) (*producer, error) {
 	p := &producer{env: env, cluster: c, topic: topic, codec: codec}
 	p.ctx, p.fail = context.WithCancelCause(ctx)
 	p.most = min(topic.maxMessage, batchLargest, max(batchMemory/3/topic.partitions, 64<<10))
-	s, err := p.newSession(c.retrier(topic.name))
+	s, err := p.newSession(starting, c.retrier(topic.name))
 	if err != nil {
+		p.fail(err)
 		return nil, err
 	}
 	for i := range topic.partitions {
@@ -94,9 +96,9 @@ func (p *producer) partitions() int { return len(p.lanes) }
 func (p *producer) limit() int { return p.most - batchMost }
 
 // newSession asks the brokers for a producer id.
-func (p *producer) newSession(retry *retrier) (session, error) {
+func (p *producer) newSession(ctx context.Context, retry *retrier) (session, error) {
 	for {
-		r, err := p.cluster.client.InitProducerID(p.ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: 60_000})
+		r, err := p.cluster.client.InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: 60_000})
 		if err == nil {
 			err = r.Error
 		}
@@ -107,7 +109,7 @@ func (p *producer) newSession(retry *retrier) (session, error) {
 		if errors.Is(err, kafka.ClusterAuthorizationFailed) {
 			err = &topicError{p.topic.name, kafka.TopicAuthorizationFailed} // whoever may write to no topic gets no session
 		}
-		if err := retry.failed(p.ctx, err); err != nil {
+		if err := retry.failed(ctx, err); err != nil {
 			return session{}, err
 		}
 	}
@@ -122,16 +124,24 @@ func (p *producer) send(partition int, ms int64, value []byte, tail uint64) erro
 	for !l.open.fits(len(value), p.most) {
 		l.ready = true
 		l.changed.Broadcast()
-		if p.ctx.Err() != nil {
-			return context.Cause(p.ctx)
+		if err := p.failed(); err != nil {
+			return err
 		}
 		l.changed.Wait()
 	}
-	if p.ctx.Err() != nil {
-		return context.Cause(p.ctx)
+	if err := p.failed(); err != nil {
+		return err
 	}
 	l.open.add(ms, value)
 	l.open.tail = tail
+	return nil
+}
+
+// failed returns why the producer has failed, or nil.
+func (p *producer) failed() error {
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
 	return nil
 }
 
@@ -156,10 +166,7 @@ func (p *producer) close() error {
 		l.mu.Unlock()
 	}
 	p.wait.Wait()
-	if p.ctx.Err() != nil {
-		return context.Cause(p.ctx)
-	}
-	return nil
+	return p.failed()
 }
 
 // stopping gives what is still to be acknowledged some time.
@@ -169,12 +176,12 @@ func (p *producer) stopping() {
 	})
 }
 
-// acknowledged says up to where each partition has it, for the last words of a producer that gives up.
+// acknowledged says how much was, and up to which what (message, record) of each partition, for the last words of a producer that gives up.
 func (p *producer) acknowledged(what string) string {
 	var parts []string
 	for _, l := range p.lanes {
 		if l.any {
-			parts = append(parts, fmt.Sprintf("[%d] %d", l.partition, l.acked))
+			parts = append(parts, fmt.Sprintf("[%d] to %s %d", l.partition, what, l.acked))
 		}
 	}
 	const most = 16
@@ -184,7 +191,7 @@ func (p *producer) acknowledged(what string) string {
 	if len(parts) == 0 {
 		return "nothing was acknowledged"
 	}
-	return fmt.Sprintf("acknowledged: %d messages; of partition %s %s", p.messages.Load(), what, strings.Join(parts, ", "))
+	return fmt.Sprintf("acknowledged: %d messages: %s", p.messages.Load(), strings.Join(parts, ", "))
 }
 
 // run writes batches until there are no more.
@@ -232,11 +239,12 @@ func (l *sender) take() *batch {
 // write writes one batch, however often that takes.
 func (l *sender) write(b *batch) error {
 	p := l.p
+	unsure := false // an answer was missing: it may have been written all the same
 	for {
 		if !l.known {
-			s, err := p.newSession(l.retry)
+			s, err := p.newSession(p.ctx, l.retry)
 			if err != nil {
-				return err
+				return cmp.Or(p.failed(), err)
 			}
 			l.session, l.known, l.sequence = s, true, 0
 		}
@@ -257,21 +265,25 @@ func (l *sender) write(b *batch) error {
 			// The numbers go round behind the largest.
 			l.sequence = int32((uint32(l.sequence) + uint32(b.count)) & (1<<31 - 1))
 			return nil
-		case errors.Is(err, kafka.OutOfOrderSequenceNumber), errors.Is(err, kafka.UnknownProducerId), errors.Is(err, kafka.InvalidProducerEpoch):
-			// The brokers have forgotten the session: they keep it for a week, or lost what they had acknowledged. All before this batch was, so a new
-			// session goes on here.
-			p.env.Say("%s[%d]: the brokers do not know this producer any more (%v); going on with a new session", p.topic.name, l.partition, err)
+		case l.sequence > 0 && isForgotten(err):
+			// The brokers keep a session for a week, or have lost what they had acknowledged. All before this batch was, so a new session goes on here.
+			twice := ""
+			if unsure {
+				twice = fmt.Sprintf("; %d messages may be there twice", b.count)
+			}
+			p.env.Say("%s[%d]: the brokers do not know this producer any more (%v); going on with a new session%s", p.topic.name, l.partition, short(err), twice)
 			l.known = false
-			err = nil
-		}
-		if err == nil {
 			continue
 		}
+		var answer kafka.Error
+		unsure = unsure || !errors.As(err, &answer) || errors.Is(err, kafka.RequestTimedOut) || errors.Is(err, kafka.NotEnoughReplicasAfterAppend)
 		if err := l.retry.failed(p.ctx, err); err != nil {
-			if cause := context.Cause(p.ctx); cause != nil {
-				return cause
-			}
-			return err
+			return cmp.Or(p.failed(), err)
 		}
 	}
+}
+
+// isForgotten reports whether an answer means that the brokers do not know the session, or not as far as it came.
+func isForgotten(err error) bool {
+	return errors.Is(err, kafka.OutOfOrderSequenceNumber) || errors.Is(err, kafka.UnknownProducerId) || errors.Is(err, kafka.InvalidProducerEpoch)
 }

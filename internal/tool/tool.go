@@ -43,6 +43,7 @@ type Env struct {
 	status bool       // a status line is shown
 	stop   *os.File   // becomes readable when the program is asked to stop
 	onStop []func()
+	asked  bool // to stop
 }
 
 // A UsageError is a wrong flag or argument.
@@ -261,14 +262,18 @@ func (e *Env) notify(signals ...os.Signal) {
 		for _, f := range e.onStop {
 			f()
 		}
-		e.onStop = nil
+		e.onStop, e.asked = nil, true
 	}()
 }
 
-// OnStop calls f, which must not use e, when the program is asked to stop.
+// OnStop calls f, which must not use e, when the program is asked to stop, or now, if it was.
 func (e *Env) OnStop(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.asked {
+		f()
+		return
+	}
 	e.onStop = append(e.onStop, f)
 }
 

@@ -18,8 +18,10 @@ type Splitter struct {
 	lane  Lane // as it comes in
 	n     int
 	limit int // bytes of a message
+	most  int // bytes of one that holds a frame which is passed on as it is
 	parts []*part
-	text  []byte // of the chamber map
+	w     *Writer // into the message of whichever part it was turned to; what it collects goes there before it is turned to another
+	text  []byte  // of the chamber map
 
 	// Of a run that is divided.
 	track   *Track
@@ -35,6 +37,7 @@ type Splitter struct {
 	oldest  uint32           // of them
 	place   Mark             // of the last mark whose number could be told in each lane; the numbers are in the parts
 	front   Frame            // header of the last frame
+	stopped bool             // that was a stopped end
 	pos     [pieceLen]uint32 // in the first lane's frame, of the numbers of a piece that are not present
 }
 
@@ -47,9 +50,8 @@ type reached struct {
 // A part is one of the lanes.
 type part struct {
 	lane Lane
-	w    *Writer // collects the message
-	buf  bytes.Buffer
-	next uint64 // number of the next record
+	buf  bytes.Buffer // the message
+	next uint64       // number of the next record
 	late uint64
 	at   uint64 // number at the Splitter's place
 
@@ -82,7 +84,7 @@ const (
 
 // NewSplitter returns a Splitter of a lane over n lanes, with messages of at most limit bytes, which is at least MinMessage.
 func NewSplitter(lane *Lane, n, limit int) *Splitter {
-	s := &Splitter{lane: *lane, n: n, limit: min(limit, MaxPayload), track: NewTrack(lane), start: lane.FloorNumber, next: lane.FloorNumber}
+	s := &Splitter{lane: *lane, n: n, limit: min(limit, MaxPayload), most: min(limit, MaxMessage), w: NewWriter(nil)}
 	if lane.N > 1 {
 		s.n = 1
 	}
@@ -93,13 +95,27 @@ func NewSplitter(lane *Lane, n, limit int) *Splitter {
 		p := &part{lane: *lane}
 		if s.n > 1 {
 			p.lane.K, p.lane.N = uint32(k+1), uint32(s.n)
-			p.lane.FloorEpoch, p.lane.FloorOrbit, p.lane.FloorNumber = 0, 0, 0
+			p.lane.FloorEpoch, p.lane.FloorOrbit = 0, 0
 		}
-		p.w = NewWriter(&p.buf)
 		s.parts = append(s.parts, p)
 	}
 	s.place.Partition = NoPartition
+	s.takeUp(lane)
 	return s
+}
+
+// takeUp begins, or goes on, at a lane's floor. Of a run that is divided the lanes' own numbers there are not known, but none has had more records than
+// the run: so each goes on with the run's number, and no reader takes for doubled what it has not seen.
+func (s *Splitter) takeUp(l *Lane) {
+	s.track, s.start, s.next = NewTrack(l), l.FloorNumber, l.FloorNumber
+	for _, p := range s.parts {
+		p.next = max(p.next, l.FloorNumber)
+		p.lane.FloorNumber = p.next
+		if s.n == 1 {
+			p.lane.FloorEpoch, p.lane.FloorOrbit = l.FloorEpoch, l.FloorOrbit
+		}
+		p.at = p.next
+	}
 }
 
 // Add takes the next frame of the lane, a lane frame included.
@@ -119,6 +135,7 @@ func (s *Splitter) Add(f *Frame) error {
 	}
 	if f.Kind != KindLedger {
 		s.front = Frame{Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
+		s.stopped = f.Kind == KindEnd && f.End.Stopped
 	}
 	if s.n == 1 {
 		return s.pass(f)
@@ -136,8 +153,11 @@ func (s *Splitter) Add(f *Frame) error {
 	return nil
 }
 
-// setLane takes a lane frame: the lane goes on, maybe with another map.
+// setLane takes a lane frame: the lane goes on, maybe with another map, or behind what another has read in between.
 func (s *Splitter) setLane(l *Lane) error {
+	if s.stopped && l.FloorNumber > s.next {
+		s.takeUp(l) // nothing is under way: the end was sent
+	}
 	if l.Map == s.lane.Map && l.Form == s.lane.Form {
 		return nil
 	}
@@ -151,18 +171,25 @@ func (s *Splitter) setLane(l *Lane) error {
 	return nil
 }
 
-// begin opens the message of a part, if it is not.
+// begin opens the message of a part, if it is not, for what is written next.
 func (s *Splitter) begin(p *part) error {
+	s.w.w = &p.buf
 	if p.size > 0 {
-		return nil
+		return s.w.err
 	}
 	at := &Frame{Next: p.next}
-	p.w.Preamble()
-	err := p.w.Lane(at, &p.lane)
+	s.w.Preamble()
+	s.w.Lane(at, &p.lane) // an error stays in the Writer
 	if p.lane.Map != 0 && s.text != nil {
-		err = p.w.Map(at, s.text)
+		s.w.Map(at, s.text)
 	}
-	p.size = p.buf.Len() + 8*p.w.n
+	return s.put(p)
+}
+
+// put puts what was written into a part's message.
+func (s *Splitter) put(p *part) error {
+	err := s.w.Flush()
+	p.size = p.buf.Len()
 	return err
 }
 
@@ -195,11 +222,12 @@ func (s *Splitter) pass(f *Frame) error {
 		return err
 	}
 	for i := range ledgers {
-		p.w.Pass(&ledgers[i]) // an error stays in the Writer
+		s.w.Pass(&ledgers[i])
 	}
 	p.next = f.Next
-	p.size += size
-	if err := p.w.Pass(f); err != nil || f.Kind != KindMark && f.Kind != KindEnd {
+	s.next = max(s.next, f.Next)
+	s.w.Pass(f)
+	if err := s.put(p); err != nil || f.Kind != KindMark && f.Kind != KindEnd {
 		return err
 	}
 	return s.send(0)
@@ -241,15 +269,8 @@ func (s *Splitter) words(f *Frame) error {
 	ledgers := s.ledgersOf(f)
 	first := f.First
 	s.track.Admit(f) // whoever reads the lanes would not know what came again
-	if f.First > s.next {
-		// Whose words are missing nobody knows: the first lane shows the gap.
-		if err := s.close(0); err != nil {
-			return err
-		}
-		s.parts[0].next += f.First - s.next
-		clear(s.recent)
-		s.start = max(s.start, f.First-min(f.First, recentLen))
-		s.next = f.First
+	if err := s.gap(f.First); err != nil {
+		return err
 	}
 	if f.First >= f.Next {
 		s.reach(f)
@@ -293,6 +314,19 @@ func (s *Splitter) words(f *Frame) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// gap leaves out the numbers before first that are missing. Whose words they are nobody knows: the first lane shows the gap.
+func (s *Splitter) gap(first uint64) error {
+	if first <= s.next {
+		return nil
+	}
+	if err := s.close(0); err != nil {
+		return err
+	}
+	s.parts[0].next += first - s.next
+	s.start, s.next = first, first
 	return nil
 }
 
@@ -510,7 +544,7 @@ func (s *Splitter) sizes() error {
 func (s *Splitter) close(k int) error {
 	p := s.parts[k]
 	if !p.open {
-		return p.w.err
+		return s.w.err
 	}
 	p.open, p.frame = false, 0
 	f := &p.f
@@ -527,11 +561,10 @@ func (s *Splitter) close(k int) error {
 		f.Present = nil
 	}
 	s.closeLedgers(p, cover)
-	err := p.w.Words(f)
+	s.w.Words(f)
 	f.Present = present
 	p.say(f.Epoch, f.Horizon, f.Open)
-	p.size = p.buf.Len() + 8*p.w.n
-	return err
+	return s.put(p)
 }
 
 // closeLedgers writes the ledgers of a frame, each stage's by itself: what it kept is what the next one read.
@@ -561,7 +594,7 @@ func (s *Splitter) closeLedgers(p *part, cover int) {
 	at := p.f
 	for i := range list {
 		at.Ledger = list[i]
-		p.w.Ledger(&at)
+		s.w.Ledger(&at)
 	}
 	p.asides = p.asides[:0]
 }
@@ -608,11 +641,11 @@ func (s *Splitter) mark(f *Frame) error {
 		at := s.here(p, f)
 		at.Mark = s.place
 		at.Mark.Number = p.at
-		if err := p.w.Mark(at); err != nil {
+		s.w.Mark(at)
+		p.say(f.Epoch, f.Horizon, f.Open)
+		if err := s.put(p); err != nil {
 			return err
 		}
-		p.say(f.Epoch, f.Horizon, f.Open)
-		p.size = p.buf.Len() + 8*p.w.n
 	}
 	return s.Flush()
 }
@@ -624,6 +657,9 @@ func (s *Splitter) here(p *part, f *Frame) *Frame {
 
 // end ends all lanes.
 func (s *Splitter) end(f *Frame) error {
+	if err := s.gap(f.First); err != nil {
+		return err
+	}
 	for k, p := range s.parts {
 		if err := s.close(k); err != nil {
 			return err
@@ -641,10 +677,10 @@ func (s *Splitter) end(f *Frame) error {
 		if k == 0 {
 			at.End.Rejected = f.End.Rejected
 		}
-		if err := p.w.End(at); err != nil {
+		s.w.End(at)
+		if err := s.put(p); err != nil {
 			return err
 		}
-		p.size = p.buf.Len() + 8*p.w.n
 	}
 	return s.Flush()
 }
@@ -672,11 +708,8 @@ func (s *Splitter) send(k int) error {
 	if err := s.close(k); err != nil || p.size == 0 {
 		return err
 	}
-	if err := p.w.Flush(); err != nil {
-		return err
-	}
-	if p.buf.Len() > s.limit {
-		return fmt.Errorf("a message of %d bytes, but at most %d are possible", p.buf.Len(), s.limit)
+	if p.buf.Len() > s.most {
+		return fmt.Errorf("a message of %d bytes, but at most %d are possible", p.buf.Len(), s.most)
 	}
 	err := s.Send(k, p.buf.Bytes(), p.next)
 	p.buf.Reset()
@@ -713,13 +746,13 @@ func (s *Splitter) Tell() error {
 				continue
 			}
 			at := &Frame{Kind: KindWords, First: p.next, Next: p.next, Horizon: e.horizon, Epoch: e.epoch, Open: s.oldest}
-			if err := p.w.Words(at); err != nil {
-				return err
-			}
+			s.w.Words(at)
 			p.say(e.epoch, e.horizon, s.oldest)
 		}
 		p.oldest = s.oldest
-		p.size = p.buf.Len() + 8*p.w.n
+		if err := s.put(p); err != nil {
+			return err
+		}
 	}
 	return s.Flush()
 }

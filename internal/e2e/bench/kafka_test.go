@@ -132,14 +132,20 @@ func (l *live) write(w io.Writer, rate int, closed []time.Time) {
 // arrivals reads lines until there are so many windows, and says when each was there.
 func (l *live) arrivals(topic string, windows int) []time.Time {
 	at := make([]time.Time, windows)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
 	for offset, n := int64(0), 0; n < windows; {
-		r, err := l.client.Fetch(context.Background(), &kafka.FetchRequest{Topic: topic, Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 5 * time.Second})
+		r, err := l.client.Fetch(ctx, &kafka.FetchRequest{Topic: topic, Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 5 * time.Second})
 		if err == nil {
 			err = r.Error
 		}
 		if err != nil {
-			l.b.Error(err)
-			return at
+			if ctx.Err() != nil {
+				l.b.Errorf("%d windows of %d: %v", n, windows, err)
+				return at
+			}
+			time.Sleep(10 * time.Millisecond) // a leader does not know of a new topic at once
+			continue
 		}
 		now := time.Now()
 		for {
