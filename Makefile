@@ -1,7 +1,8 @@
 # make            build all programs into bin/
 # make demo       a simulated run, live, on the page that it names (^C stops it)
 # make test       every test that this machine can run; says what it leaves out
-# make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy, and dtserve under load (internal/e2e/bench)
+# make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy; dtkafka beside Kafka's own
+#                 tools; dtserve under load (internal/e2e/bench)
 # make kafka      a Kafka broker on 127.0.0.1:9092, for those who have none (stop it: scripts/kafka stop)
 # make test-kafka-long  the Kafka tests in full length
 # make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
@@ -48,6 +49,7 @@ test-kafka-long: all
 
 bench: all
 	@internal/e2e/bench/bench
+	@internal/e2e/bench/kafka
 	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
 
 screenshots: all
@@ -65,7 +67,7 @@ lint: check
 	@go vet ./...
 	@go run $(STATICCHECK) ./...
 	@command -v shellcheck >/dev/null || { echo "make lint: shellcheck is missing (get it: apt-get install shellcheck)" >&2; exit 1; }
-	@shellcheck .ci/* internal/e2e/bench/bench scripts/*
+	@shellcheck .ci/* internal/e2e/bench/bench internal/e2e/bench/kafka scripts/*
 	@.ci/imports
 
 install: all
