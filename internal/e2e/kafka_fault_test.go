@@ -1,19 +1,23 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 )
+
+// kafkaRequest is how long dtkafka waits for an answer before it asks again.
+const kafkaRequest = 10 * time.Second
 
 // kafkaMemory is what a program may take while a broker is away.
 const kafkaMemory = 128 << 20
@@ -127,68 +131,92 @@ func TestKafkaFaults(t *testing.T) {
 	}
 }
 
-// While the only broker is away the source is held back, in bounded memory, and all arrives when the broker is back.
+// While the only broker is away or hangs, all waits for it, in bounded memory, and all arrives when it is back.
 func TestKafkaAway(t *testing.T) {
 	t.Parallel()
 	k := startKafka(t, 1, kafkaOptions{properties: soon})
-	hist := stage{"dthist", "--window=10s"}
-	source := "sim:?seed=4&triggers=10&hits=" + inLong("12000000", "3000000")
-	want := pipeline(t, nil, slices.Concat([]stage{append(dtcat, source)}, cleansing, []stage{hist})...).ok(t)
-	var peaks []func() int64
-	var names []string
-	k.live(t, append(dtcat, source, "--rate", "1500000"), 4, hist, func(_ string, writer, reader *running) {
-		for _, p := range []*running{writer, reader} {
-			for _, cmd := range p.Cmds {
-				peaks = append(peaks, peak(t, cmd))
-				names = append(names, fmt.Sprint(cmd.Args))
+	t.Run("while a source pushes", func(t *testing.T) {
+		hist := stage{"dthist", "--window=10s"}
+		source := "sim:?seed=4&triggers=10&hits=" + inLong("12000000", "3000000")
+		want := pipeline(t, nil, slices.Concat([]stage{append(dtcat, source)}, cleansing, []stage{hist})...).ok(t)
+		var peaks []func() int64
+		var names []string
+		k.live(t, append(dtcat, source, "--rate", "1500000"), 4, hist, func(_ string, writer, reader *running) {
+			for _, p := range []*running{writer, reader} {
+				for _, cmd := range p.Cmds {
+					peaks = append(peaks, peak(t, cmd))
+					names = append(names, strings.Join(cmd.Args, " "))
+				}
+			}
+			time.Sleep(time.Second)
+			k.kill9(1)
+			time.Sleep(inLong(time.Minute, 4*time.Second))
+			k.restart(t, 1)
+		}, want)
+		for i, f := range peaks {
+			n := f()
+			t.Logf("%s: %d MiB", names[i], n>>20)
+			if n > kafkaMemory {
+				t.Errorf("%s took %d MiB, %d are allowed", names[i], n>>20, kafkaMemory>>20)
 			}
 		}
-		time.Sleep(time.Second)
+	})
+	// What the broker was sent before it hung it does when it goes on, though it was sent again by then.
+	t.Run("hanging", func(t *testing.T) {
+		hist := stage{"dthist", "--window=1s"}
+		source := "sim:?seed=5&triggers=10&hits=150000"
+		want := pipeline(t, nil, slices.Concat([]stage{append(dtcat, source)}, cleansing, []stage{hist})...).ok(t)
+		k.live(t, append(dtcat, source, "--rate", "100000"), 2, hist, func(string, *running, *running) {
+			time.Sleep(time.Second)
+			k.pause(1)
+			time.Sleep(kafkaRequest + 2*time.Second)
+			k.resume(1)
+		}, want)
+	})
+	t.Run("from the start", func(t *testing.T) {
+		topic := k.topic(t, 2)
 		k.kill9(1)
-		time.Sleep(inLong(time.Minute, 4*time.Second))
+		source := append(dtcat, simulated(3, 3000))
+		hist := stage{"dthist", "--window=500ms"}
+		want := pipeline(t, nil, slices.Concat([]stage{source}, cleansing, []stage{hist})...).ok(t)
+		writer := start(t, nil, nil, source, k.produce(topic))
+		time.Sleep(1500 * time.Millisecond)
 		k.restart(t, 1)
-	}, want)
-	for i, f := range peaks {
-		n := f()
-		t.Logf("%s: %d MiB", names[i], n>>20)
-		if n > kafkaMemory {
-			t.Errorf("%s took %d MiB, %d are allowed", names[i], n>>20, kafkaMemory>>20)
+		writer.wait().ok(t)
+		k.kill9(1)
+		reader := start(t, nil, nil, slices.Concat([]stage{k.toEnd(topic)}, cleansing, []stage{hist})...)
+		time.Sleep(1500 * time.Millisecond)
+		k.restart(t, 1)
+		sameRun(t, "a broker that comes later", 2, reader.wait().ok(t), want)
+	})
+	t.Run("for too long", func(t *testing.T) {
+		topic := k.topic(t, 1)
+		p := start(t, nil, nil, append(dtcat, simulated(3, 100000), "--rate", "20000"), k.produce(topic, "--give-up", "2s"))
+		k.until(t, topic, 30)
+		k.kill9(1)
+		begin := time.Now()
+		r := p.wait()
+		if took := time.Since(begin); r.Codes[1] != 1 || took > 15*time.Second {
+			t.Errorf("exit %d after %v, want 1 after about 2 s\n%s", r.Codes[1], took, r.Errs[1])
 		}
-	}
-}
-
-// Programs that are started before their broker wait for it.
-func TestKafkaStartedBeforeTheBroker(t *testing.T) {
-	t.Parallel()
-	k := startKafka(t, 1, kafkaOptions{properties: soon})
-	topic := k.topic(t, 2)
-	k.kill9(1)
-	source := append(dtcat, simulated(3, 3000))
-	hist := stage{"dthist", "--window=500ms"}
-	want := pipeline(t, nil, slices.Concat([]stage{source}, cleansing, []stage{hist})...).ok(t)
-	writer := start(t, nil, nil, source, k.produce(topic))
-	time.Sleep(1500 * time.Millisecond)
-	k.restart(t, 1)
-	writer.wait().ok(t)
-	k.kill9(1)
-	reader := start(t, nil, nil, slices.Concat([]stage{k.toEnd(topic)}, cleansing, []stage{hist})...)
-	time.Sleep(1500 * time.Millisecond)
-	k.restart(t, 1)
-	sameRun(t, "a broker that comes later", 2, reader.wait().ok(t), want)
-}
-
-// With --give-up the end comes in time, and says how far it came.
-func TestKafkaGivesUp(t *testing.T) {
-	t.Parallel()
-	k := startKafka(t, 1, kafkaOptions{properties: soon})
-	topic := k.topic(t, 1)
-	p := start(t, nil, nil, append(dtcat, simulated(3, 100000), "--rate", "20000"), k.produce(topic, "--give-up", "2s"))
-	k.until(t, topic, 3)
-	k.kill9(1)
-	begin := time.Now()
-	r := p.wait()
-	if took := time.Since(begin); r.Codes[1] != 1 || took > 15*time.Second {
-		t.Errorf("exit %d after %v, want 1 after about 2 s\n%s", r.Codes[1], took, r.Errs[1])
-	}
-	t.Log(cmp.Or(r.Errs[1], "nothing is said"))
+		acknowledged := regexp.MustCompile(topic + `: acknowledged: (\d+) messages: \[0\] to record (\d+)`).FindStringSubmatch(r.Errs[1])
+		if acknowledged == nil {
+			t.Fatalf("it does not say what was acknowledged:\n%s", r.Errs[1])
+		}
+		// So much is in the topic, and perhaps what no answer came for.
+		k.restart(t, 1)
+		messages, _ := strconv.Atoi(acknowledged[1])
+		record, _ := strconv.Atoi(acknowledged[2])
+		values, _ := k.values(t, topic, 0)
+		if len(values) < messages {
+			t.Fatalf("%d messages are there, %d were acknowledged", len(values), messages)
+		}
+		n := 0
+		for _, v := range values[:messages] {
+			n += numbers(t, v)
+		}
+		if n != record {
+			t.Errorf("%d messages have %d records, %d were acknowledged", messages, n, record)
+		}
+	})
 }
