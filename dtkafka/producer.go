@@ -201,12 +201,13 @@ func (l *sender) run() {
 		if b == nil {
 			return
 		}
+		size := len(b.b)
 		if err := l.write(b); err != nil {
 			l.p.fail(err)
 			return
 		}
 		l.p.messages.Add(int64(b.count))
-		l.p.bytes.Add(int64(len(b.b)))
+		l.p.bytes.Add(int64(size))
 		l.acked, l.any = b.tail, true
 		b.count = 0
 		l.mu.Lock()
@@ -240,6 +241,8 @@ func (l *sender) take() *batch {
 func (l *sender) write(b *batch) error {
 	p := l.p
 	unsure := false // an answer was missing: it may have been written all the same
+	lent := false   // a request that was given up may still be read from the batch's memory, which is left to it
+	var raw []byte
 	for {
 		if !l.known {
 			s, err := p.newSession(p.ctx, l.retry)
@@ -247,10 +250,16 @@ func (l *sender) write(b *batch) error {
 				return cmp.Or(p.failed(), err)
 			}
 			l.session, l.known, l.sequence = s, true, 0
+			if lent {
+				b.b, l.packed, lent = bytes.Clone(b.b), bytes.Buffer{}, false
+			}
+			raw = nil
 		}
-		raw, err := b.encode(p.codec, l.session, l.sequence, &l.packed)
-		if err != nil {
-			return err
+		if raw == nil {
+			var err error
+			if raw, err = b.encode(p.codec, l.session, l.sequence, &l.packed); err != nil {
+				return err
+			}
 		}
 		r, err := p.cluster.client.RawProduce(p.ctx, &kafka.RawProduceRequest{
 			Topic: p.topic.name, Partition: l.partition, RequiredAcks: kafka.RequireAll,
@@ -264,6 +273,9 @@ func (l *sender) write(b *batch) error {
 			l.retry.ok()
 			// The numbers go round behind the largest.
 			l.sequence = int32((uint32(l.sequence) + uint32(b.count)) & (1<<31 - 1))
+			if lent {
+				b.b, l.packed = nil, bytes.Buffer{}
+			}
 			return nil
 		case l.sequence > 0 && isForgotten(err):
 			// The brokers keep a session for a week, or have lost what they had acknowledged. All before this batch was, so a new session goes on here.
@@ -276,7 +288,8 @@ func (l *sender) write(b *batch) error {
 			continue
 		}
 		var answer kafka.Error
-		unsure = unsure || !errors.As(err, &answer) || errors.Is(err, kafka.RequestTimedOut) || errors.Is(err, kafka.NotEnoughReplicasAfterAppend)
+		lent = lent || !errors.As(err, &answer)
+		unsure = unsure || lent || errors.Is(err, kafka.RequestTimedOut) || errors.Is(err, kafka.NotEnoughReplicasAfterAppend)
 		if err := l.retry.failed(p.ctx, err); err != nil {
 			return cmp.Or(p.failed(), err)
 		}

@@ -65,25 +65,21 @@ var kafkaScript = sync.OnceValue(func() string {
 })
 
 // kafkaFetched fetches a version of Kafka, once; its error is what is missing.
-var kafkaFetched = func() func(version string) error {
-	var lock sync.Mutex
-	done := map[string]error{}
-	return func(version string) error {
-		lock.Lock()
-		defer lock.Unlock()
-		err, ok := done[version]
-		if !ok {
-			cmd := exec.Command(kafkaScript(), "get")
-			cmd.Env = kafkaEnviron(version)
-			if out, failed := cmd.CombinedOutput(); failed != nil {
-				lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-				err = errors.New(lines[len(lines)-1])
-			}
-			done[version] = err
+func kafkaFetched(version string) error {
+	get, _ := kafkaVersions.LoadOrStore(version, sync.OnceValue(func() error {
+		cmd := exec.Command(kafkaScript(), "get")
+		cmd.Env = kafkaEnviron(version)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return nil
 		}
-		return err
-	}
-}()
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return errors.New(lines[len(lines)-1])
+	}))
+	return get.(func() error)()
+}
+
+var kafkaVersions sync.Map // what fetches each, once
 
 // kafkaEnviron is our environment with the settings of scripts/kafka that decide where Kafka itself is.
 func kafkaEnviron(version string) []string {

@@ -156,7 +156,7 @@ func TestKafkaAway(t *testing.T) {
 		for i, f := range peaks {
 			n := f()
 			t.Logf("%s: %d MiB", names[i], n>>20)
-			if n > kafkaMemory {
+			if n > kafkaMemory && os.Getenv("DT_RACE") == "" { // the race detector takes several times as much
 				t.Errorf("%s took %d MiB, %d are allowed", names[i], n>>20, kafkaMemory>>20)
 			}
 		}

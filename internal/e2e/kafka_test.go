@@ -470,8 +470,7 @@ func TestKafkaResultsForThePages(t *testing.T) {
 	}
 }
 
-// copyTopic writes the messages of a topic into another, partition by partition; change may leave out, change and add some. It
-// gets them with the time of the first and a millisecond more for each.
+// copyTopic writes the messages of a topic into another, partition by partition; change may leave out, change and add some.
 func (k *kafkaCluster) copyTopic(t testing.TB, from, to string, change func(partition, i, n int, value []byte) [][]byte) {
 	t.Helper()
 	first, _ := k.offsets(t, from)
@@ -513,13 +512,16 @@ func numbers(t testing.TB, value []byte) int {
 	}
 }
 
-// inPieces produces a run into a topic in many messages, as a slow source makes them.
+// inPieces produces a run into a topic in many messages: in as small ones as dtkafka writes.
 func (k *kafkaCluster) inPieces(t testing.TB, csv []byte, partitions int) string {
 	t.Helper()
-	topic := k.topic(t, partitions)
-	rate := bytes.Count(csv, []byte("\n")) * 2 // half a second
-	pipeline(t, bytes.NewReader(csv), append(dtcat, "--rate", strconv.Itoa(rate)), k.produce(topic)).ok(t)
-	if n := k.size(t, topic); n < 10*partitions {
+	limit := wire.MinMessage + 1000
+	if partitions == 1 {
+		limit = 70 << 10 // there a frame goes on as it is
+	}
+	topic := k.topic(t, partitions, "max.message.bytes="+strconv.Itoa(limit))
+	pipeline(t, bytes.NewReader(csv), dtcat, k.produce(topic)).ok(t)
+	if n := k.size(t, topic); n < 5*partitions {
 		t.Fatalf("%d messages in %d partitions only", n, partitions)
 	}
 	return topic
@@ -529,12 +531,13 @@ func (k *kafkaCluster) inPieces(t testing.TB, csv []byte, partitions int) string
 func TestKafkaDoubledAndMissing(t *testing.T) {
 	t.Parallel()
 	k := sharedKafka(t)
-	csv := pipeline(t, nil, stage{"dtcat", simulated(6, 6000), "--to", "csv"}).ok(t)
-	want := pipeline(t, bytes.NewReader(csv), slices.Concat([]stage{dtcat}, cleansing, []stage{{"dthist", "--window=500ms"}})...).ok(t)
+	csv := pipeline(t, nil, stage{"dtcat", simulated(6, 50000), "--to", "csv"}).ok(t)
+	hist := stage{"dthist", "--window=5s"}
+	want := pipeline(t, bytes.NewReader(csv), slices.Concat([]stage{dtcat}, cleansing, []stage{hist})...).ok(t)
 	for _, partitions := range []int{1, 4} {
 		from := k.inPieces(t, csv, partitions)
 		consume := func(topic string) result {
-			return pipeline(t, nil, slices.Concat([]stage{k.toEnd(topic)}, cleansing, []stage{{"dthist", "--window=500ms"}})...)
+			return pipeline(t, nil, slices.Concat([]stage{k.toEnd(topic)}, cleansing, []stage{hist})...)
 		}
 		t.Run(fmt.Sprintf("doubled, %d partitions", partitions), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, uint64(partitions)))
@@ -593,10 +596,11 @@ func TestKafkaDoubledAndMissing(t *testing.T) {
 func TestKafkaPoisonedMessages(t *testing.T) {
 	t.Parallel()
 	k := sharedKafka(t)
-	csv := pipeline(t, nil, stage{"dtcat", simulated(7, 4000), "--to", "csv"}).ok(t)
-	records := bytes.Count(csv, []byte("\n")) - 1
-	hist := stage{"dthist", "--window=500ms"}
-	want := pipeline(t, bytes.NewReader(csv), slices.Concat([]stage{dtcat}, cleansing, []stage{hist})...).ok(t)
+	hist := stage{"dthist", "--window=5s"}
+	run := func(hits int) (csv, lines []byte) {
+		csv = pipeline(t, nil, stage{"dtcat", simulated(7, hits), "--to", "csv"}).ok(t)
+		return csv, pipeline(t, bytes.NewReader(csv), slices.Concat([]stage{dtcat}, cleansing, []stage{hist})...).ok(t)
+	}
 	garbage := make([]byte, 700)
 	for i := range garbage {
 		garbage[i] = byte(i*i*7 + i)
@@ -604,6 +608,7 @@ func TestKafkaPoisonedMessages(t *testing.T) {
 	large := "max.message.bytes=16777216"
 	t.Run("frames", func(t *testing.T) {
 		t.Parallel()
+		csv, want := run(50000)
 		for _, partitions := range []int{1, 4} {
 			from, to := k.inPieces(t, csv, partitions), k.topic(t, partitions, large)
 			bad := 0
@@ -623,6 +628,7 @@ func TestKafkaPoisonedMessages(t *testing.T) {
 	})
 	t.Run("a good message replaced", func(t *testing.T) {
 		t.Parallel()
+		csv, _ := run(50000)
 		from, to := k.inPieces(t, csv, 1), k.topic(t, 1)
 		lost := 0
 		k.copyTopic(t, from, to, func(p, i, n int, v []byte) [][]byte {
@@ -641,6 +647,7 @@ func TestKafkaPoisonedMessages(t *testing.T) {
 	for _, form := range []string{"json", "csv"} {
 		t.Run(form+" words", func(t *testing.T) {
 			t.Parallel()
+			csv, want := run(4000)
 			rows := write(t, "rows.csv", csv)
 			topic := k.topic(t, 4, large)
 			kafkaClient(t, "send", k.bootstrap(), topic, "--as", form, "--rows", rows)
@@ -651,14 +658,15 @@ func TestKafkaPoisonedMessages(t *testing.T) {
 			bad := 4 * len(poison)
 			r := pipeline(t, nil, slices.Concat([]stage{k.toEnd(topic)}, cleansing, []stage{hist})...)
 			sameLines(t, form, results(t, unended(t, r.Out)), results(t, unended(t, want)))
-			if read := inLedgers(t, r.Out, "Read"); read != records+bad {
-				t.Errorf("Read is %d in all, want %d words and %d others", read, records, bad)
+			if read := inLedgers(t, r.Out, "Read"); read != bytes.Count(csv, []byte("\n"))-1+bad {
+				t.Errorf("Read is %d in all, want %d words and %d others", read, bytes.Count(csv, []byte("\n"))-1, bad)
 			}
 			told(t, r, topic, bad)
 		})
 	}
 	t.Run("lines", func(t *testing.T) {
 		t.Parallel()
+		_, want := run(4000)
 		topic := k.topic(t, 1, large)
 		lines := bytes.SplitAfter(bytes.TrimSuffix(want, []byte("\n")), []byte("\n"))
 		half := len(lines) / 2
@@ -698,7 +706,7 @@ func linesOfJSON(out []byte) []string {
 func TestKafkaRetention(t *testing.T) {
 	t.Parallel()
 	k := sharedKafka(t)
-	csv := pipeline(t, nil, stage{"dtcat", simulated(8, 4000), "--to", "csv"}).ok(t)
+	csv := pipeline(t, nil, stage{"dtcat", simulated(8, 50000), "--to", "csv"}).ok(t)
 	from := k.inPieces(t, csv, 2)
 	for _, keeper := range []string{"--state", "--group"} {
 		t.Run(keeper, func(t *testing.T) {
@@ -709,7 +717,7 @@ func TestKafkaRetention(t *testing.T) {
 				place = "g-" + to
 			}
 			consume := k.toEnd(to, keeper, place)
-			hist := stage{"dthist", "--window=500ms"}
+			hist := stage{"dthist", "--window=5s"}
 			// The first half is read, then the second written, of which partition 0 loses some.
 			var second [2][][]byte
 			for p := range second {
