@@ -55,8 +55,7 @@ const (
 // cluster is a Kafka cluster, and what it takes to speak with it.
 type cluster struct {
 	client  *kafka.Client
-	dialer  *kafka.Dialer // for kafka.ConsumerGroup
-	brokers []string      // as given, host:port
+	brokers []string // as given, host:port
 
 	env       *tool.Env
 	giveUp    time.Duration
@@ -111,7 +110,6 @@ func (c *connection) open(env *tool.Env) (*cluster, error) {
 	}
 	l.transport = l.newTransport(metadataTTL)
 	l.client = &kafka.Client{Addr: kafka.TCP(l.brokers...), Timeout: requestTimeout, Transport: l.transport}
-	l.dialer = &kafka.Dialer{ClientID: l.clientID, Timeout: loginTimeout, DialFunc: l.dial, SASLMechanism: l.sasl}
 	return l, nil
 }
 

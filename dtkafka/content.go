@@ -133,6 +133,15 @@ func (r *refused) total() {
 	}
 }
 
+// totals is the last of an output: it says how many messages could not be used, and fails if some were lost.
+func totals(bad, lost *refused) error {
+	bad.total()
+	if lost.n > 0 {
+		return tool.ErrTold
+	}
+	return nil
+}
+
 // placeOf names a message.
 func placeOf(topic string, partition int, offset int64) string {
 	return fmt.Sprintf("%s[%d]@%d", topic, partition, offset)

@@ -345,11 +345,7 @@ func (o *framesOutput) end(why string) error {
 	if !o.opened {
 		o.env.Say("%s: no stream was there to read", o.topic)
 	}
-	o.bad.total()
-	if o.lost.n > 0 {
-		return tool.ErrTold
-	}
-	return nil
+	return totals(&o.bad, &o.lost)
 }
 
 func (o *framesOutput) places() map[int]place {

@@ -147,14 +147,8 @@ func (o *linesOutput) end(string) error {
 	if err := o.flush(); err != nil {
 		return err
 	}
-	for _, p := range o.m.parts {
-		p.drop()
-	}
-	o.refused.total()
-	if o.lost.n > 0 {
-		return tool.ErrTold
-	}
-	return nil
+	o.m.drop()
+	return totals(&o.refused, &o.lost)
 }
 
 func (o *linesOutput) places() map[int]place {

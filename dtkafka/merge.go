@@ -132,6 +132,13 @@ func (m *merger) begin(from map[int]place) {
 // resumes reports whether what p holds is of use where it is to begin.
 func (p *mergePart) resumes(from place) bool { return from.Offset <= p.next }
 
+// drop lets go of all that is held of all partitions.
+func (m *merger) drop() {
+	for _, p := range m.parts {
+		p.drop()
+	}
+}
+
 // drop lets go of all that is held.
 func (p *mergePart) drop() {
 	for _, a := range p.queue {

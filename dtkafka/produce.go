@@ -148,9 +148,12 @@ func (p *produce) stream() error {
 		if err := p.frame(f); err != nil {
 			return err
 		}
-		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+		p.progress()
 	}
 }
+
+// progress shows what was acknowledged.
+func (p *produce) progress() { p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1) }
 
 // frame takes one frame.
 func (p *produce) frame(f *wire.Frame) error {
@@ -229,7 +232,7 @@ func (p *produce) splitter(l *wire.Lane) *wire.Splitter {
 
 // idle sends out what there is, before waiting for more, and tells quiet lanes how far the run has come.
 func (p *produce) idle() (time.Duration, error) {
-	p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+	p.progress()
 	every := max(tellEvery, time.Duration(p.out.partitions())*time.Millisecond)
 	due := time.Until(p.told.Add(every))
 	wait := lookEvery
@@ -310,7 +313,7 @@ func (p *produce) textLines() error {
 		if err := p.out.send(p.lineTo(text), time.Now().UnixMilli(), text, p.lines); err != nil {
 			return err
 		}
-		p.show.update(p.out.messages.Load(), p.out.bytes.Load(), -1)
+		p.progress()
 	}
 }
 

@@ -341,14 +341,8 @@ func (o *wordsOutput) end(why string) error {
 			return err
 		}
 	}
-	for _, p := range o.m.parts {
-		p.drop()
-	}
-	o.refused.total()
-	if o.lost.n > 0 {
-		return tool.ErrTold
-	}
-	return nil
+	o.m.drop()
+	return totals(&o.refused, &o.lost)
 }
 
 func (o *wordsOutput) places() map[int]place { return o.flushed.places() }

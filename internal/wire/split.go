@@ -627,15 +627,7 @@ func (s *Splitter) mark(f *Frame) error {
 		s.place.Newest, s.place.Time, s.place.Serial = m.Newest, m.Time, m.Serial
 	}
 	for k, p := range s.parts {
-		if err := s.close(k); err != nil {
-			return err
-		}
-		if p.size+HeaderSize+3*MaxText+256 > s.limit {
-			if err := s.send(k); err != nil {
-				return err
-			}
-		}
-		if err := s.begin(p); err != nil {
+		if err := s.room(k, HeaderSize+3*MaxText+256); err != nil {
 			return err
 		}
 		at := s.here(p, f)
@@ -650,6 +642,20 @@ func (s *Splitter) mark(f *Frame) error {
 	return s.Flush()
 }
 
+// room ends what a part is building and opens its message, a new one if it has no room for size bytes more.
+func (s *Splitter) room(k, size int) error {
+	p := s.parts[k]
+	if err := s.close(k); err != nil {
+		return err
+	}
+	if p.size+size > s.limit {
+		if err := s.send(k); err != nil {
+			return err
+		}
+	}
+	return s.begin(p)
+}
+
 // here is a frame header with what f says, where a part is.
 func (s *Splitter) here(p *part, f *Frame) *Frame {
 	return &Frame{First: p.next, Next: p.next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
@@ -661,15 +667,7 @@ func (s *Splitter) end(f *Frame) error {
 		return err
 	}
 	for k, p := range s.parts {
-		if err := s.close(k); err != nil {
-			return err
-		}
-		if p.size+HeaderSize+MaxText+64 > s.limit {
-			if err := s.send(k); err != nil {
-				return err
-			}
-		}
-		if err := s.begin(p); err != nil {
+		if err := s.room(k, HeaderSize+MaxText+64); err != nil {
 			return err
 		}
 		at := s.here(p, f)
