@@ -37,7 +37,7 @@ const (
 )
 
 // read reads all inputs and sends their chunks to order, each also to a decoder. It returns when the consumer stops it.
-func (c *cat) read(names []string, order chan<- *chunk) {
+func (c *cat) read(sources []source, order chan<- *chunk) {
 	defer close(order)
 	jobs := make(chan *chunk, inFlight)
 	defer close(jobs)
@@ -49,11 +49,13 @@ func (c *cat) read(names []string, order chan<- *chunk) {
 			}
 		}()
 	}
+	folder := c.newFolderFollower(sources)
 	for {
 		found := false
-		for i, name := range names {
+		for i, s := range sources {
 			for {
-				in, more := c.readOne(name, c.cli.Follow && i == len(names)-1, jobs, order)
+				c.net.plan(c.env, sources[i:])
+				in, more := c.readOne(s, c.cli.Follow && folder == nil && i == len(sources)-1, jobs, order)
 				if !more {
 					return
 				}
@@ -63,7 +65,10 @@ func (c *cat) read(names []string, order chan<- *chunk) {
 				}
 			}
 		}
-		if !c.cli.Loop || !found {
+		if folder != nil {
+			sources = folder.next()
+		}
+		if folder == nil && (!c.cli.Loop || !found) || len(sources) == 0 {
 			return // also where there is nothing to be had a second time
 		}
 	}
@@ -88,10 +93,10 @@ func (c *cat) send(k *chunk, jobs chan<- *chunk, order chan<- *chunk) {
 }
 
 // readOne reads one source. It returns false when the consumer has had enough.
-func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) (*input, bool) {
-	in, err := c.open(name, c.cli.From, follow)
+func (c *cat) readOne(s source, follow bool, jobs, order chan<- *chunk) (*input, bool) {
+	in, err := c.open(s, c.cli.From, follow)
 	if err != nil {
-		in = &input{name: name}
+		in = &input{name: s.name}
 		k := c.get()
 		if k == nil {
 			return in, false
@@ -145,7 +150,7 @@ func (c *cat) readOne(name string, follow bool, jobs, order chan<- *chunk) (*inp
 			whole = bytes.LastIndexByte(k.data, '\n') + 1
 		}
 		rest = append(rest[:0], k.data[whole:]...)
-		if err != nil {
+		if err != nil && in.broke == nil {
 			if raw {
 				k.odd = append([]byte(nil), rest...)
 			} else if !errors.Is(err, io.EOF) && len(rest) > 0 {

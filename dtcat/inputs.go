@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,88 +19,6 @@ import (
 	"dt/internal/tool"
 	"dt/internal/wire"
 )
-
-// dataSuffixes are what a folder's data files end in, with or without .gz or .zst behind.
-var dataSuffixes = []string{".txt", ".csv", ".dat", ".raw", ".json", ".jsonl", ".dts"}
-
-// expand replaces folders by their data files, in natural order: data_9 before data_10. A folder with none is told, like a file
-// that can't be read.
-func (c *cat) expand() []string {
-	var names []string
-	for _, name := range c.cli.Sources {
-		info, err := os.Stat(name)
-		if name == "-" || strings.HasPrefix(name, "sim:") || err != nil || !info.IsDir() {
-			names = append(names, name) // what does not exist is told when its turn comes
-			continue
-		}
-		entries, err := os.ReadDir(name)
-		if err != nil {
-			c.fail(tool.Plain(err))
-			continue
-		}
-		var found []string
-		for _, e := range entries {
-			if !e.IsDir() && isData(e.Name()) {
-				found = append(found, filepath.Join(name, e.Name()))
-			}
-		}
-		if len(found) == 0 {
-			c.fail(tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, " ")+", with or without .gz or .zst"))
-			continue
-		}
-		slices.SortFunc(found, natural)
-		names = append(names, found...)
-	}
-	return names
-}
-
-// fail tells of a source that can't be read. The others are.
-func (c *cat) fail(err error) {
-	c.env.Say("%v", err)
-	c.failed = true
-}
-
-func isData(name string) bool {
-	name = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(name), ".gz"), ".zst")
-	return !strings.HasPrefix(name, ".") && slices.ContainsFunc(dataSuffixes, func(s string) bool { return strings.HasSuffix(name, s) })
-}
-
-// natural compares names with runs of digits as numbers.
-func natural(a, b string) int {
-	x, y := a, b
-	for x != "" && y != "" {
-		if isDigit(x[0]) && isDigit(y[0]) {
-			n, m := digits(x), digits(y)
-			p, q := strings.TrimLeft(x[:n], "0"), strings.TrimLeft(y[:m], "0")
-			if len(p) != len(q) {
-				return len(p) - len(q)
-			}
-			if c := strings.Compare(p, q); c != 0 {
-				return c
-			}
-			x, y = x[n:], y[m:]
-			continue
-		}
-		if x[0] != y[0] {
-			return int(x[0]) - int(y[0])
-		}
-		x, y = x[1:], y[1:]
-	}
-	if len(x) != len(y) {
-		return len(x) - len(y)
-	}
-	return strings.Compare(a, b)
-}
-
-func isDigit(b byte) bool { return b >= '0' && b <= '9' }
-
-func digits(s string) int {
-	n := 0
-	for n < len(s) && isDigit(s[n]) {
-		n++
-	}
-	return n
-}
 
 // format is how the records of an input are to be decoded.
 type format string
@@ -121,6 +38,7 @@ const sniffSize = 4096
 // An input is one opened source, behind its decompression.
 type input struct {
 	name   string
+	tag    string // the version of an object
 	file   *os.File
 	r      *bufio.Reader
 	count  *counter // what was read of the file itself
@@ -133,8 +51,10 @@ type input struct {
 	header bool // the first line is the header
 	found  bool // there is something behind it
 
-	sim     bool   // simulated
-	skipped uint64 // bytes of it, and of a byte order mark
+	sim     bool          // simulated
+	broke   *broken       // why it can't be read on, if it is on the network
+	piped   chan struct{} // closed when nothing more comes from there, if a pipe is between
+	skipped uint64        // bytes of it, and of a byte order mark
 }
 
 // counter counts what is read through it.
@@ -156,63 +76,71 @@ func (c *counter) Read(p []byte) (int, error) {
 }
 
 // open opens a source and recognises what is in it. from is what --from says.
-func (c *cat) open(name, from string, follow bool) (*input, error) {
-	in := &input{name: name}
-	var file io.Reader
-	if name == "-" {
+func (c *cat) open(s source, from string, follow bool) (*input, error) {
+	in := &input{name: s.name}
+	var err error
+	switch {
+	case s.object != nil:
+		err = c.net.open(in, s.object)
+	case s.name == "-":
 		in.name = "standard input"
 		in.file = c.env.Stdin
 		wire.Enlarge(in.file)
-		file = in.file
-	} else {
-		if what := remote(name); what != "" {
-			return nil, fmt.Errorf("%s: reading %s is not built in yet", name, what)
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, tool.Plain(err)
-		}
-		in.file = f
-		in.close = append(in.close, func() { f.Close() })
-		info, err := f.Stat()
-		switch {
-		case err != nil:
-			in.Close()
-			return nil, tool.Plain(err)
-		case info.IsDir():
-			in.Close()
-			return nil, fmt.Errorf("%s: a folder", name)
-		case info.Mode().IsRegular():
-			in.size = info.Size()
-		}
-		file = f
-		if follow {
-			in.follow = &follower{f: f, name: name, c: c}
-			file = in.follow
-		}
+		in.count = &counter{r: in.file}
+	default:
+		err = c.openFile(in, follow)
 	}
-	in.count = &counter{r: file}
-	in.r = bufio.NewReaderSize(in.count, sniffSize)
-	if err := in.unpack(); err != nil {
-		in.Close()
-		return nil, in.failure(err)
+	if err == nil {
+		err = in.begin(from)
 	}
-	if err := in.recognise(from); err != nil {
+	if err == nil && in.format == formatStream && s.object != nil {
+		err = in.pipe()
+	}
+	if err != nil {
 		in.Close()
 		return nil, err
 	}
 	return in, nil
 }
 
-// remote returns what a source is read from that is no file, in words, or nothing.
-func remote(name string) string {
-	switch scheme, _, found := strings.Cut(name, "://"); {
-	case found && scheme == "s3":
-		return "from S3"
-	case found && (scheme == "http" || scheme == "https"):
-		return "over HTTP"
+// openFile opens a file.
+func (c *cat) openFile(in *input, follow bool) error {
+	f, err := os.Open(in.name)
+	if err != nil {
+		return tool.Plain(err)
 	}
-	return ""
+	in.file = f
+	in.close = append(in.close, func() { f.Close() })
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return tool.Plain(err)
+	case info.IsDir():
+		return fmt.Errorf("%s: a folder", in.name)
+	case info.Mode().IsRegular():
+		in.size = info.Size()
+	}
+	in.count = &counter{r: f}
+	if follow {
+		in.follow = &follower{f: f, name: in.name, c: c}
+		in.count.r = in.follow
+	}
+	return nil
+}
+
+// begin unpacks an input and recognises what is in it.
+func (in *input) begin(from string) error {
+	in.r = bufio.NewReaderSize(in.count, sniffSize)
+	for range 2 { // what a server packs may be a packed file
+		packed, err := in.unpack()
+		if err != nil {
+			return in.failure(err)
+		}
+		if !packed {
+			break
+		}
+	}
+	return in.recognise(from)
 }
 
 // Close closes the source.
@@ -256,6 +184,8 @@ func (in *input) peek() ([]byte, error) {
 func (in *input) failure(err error) error {
 	var path *fs.PathError
 	switch {
+	case in.broke != nil:
+		return in.broke // whatever the decompressor makes of it
 	case errors.As(err, &path):
 		return tool.Plain(path)
 	case in.packed != "" && errors.Is(err, io.ErrUnexpectedEOF):
@@ -267,29 +197,31 @@ func (in *input) failure(err error) error {
 }
 
 // unpack puts a decompressor before a source that needs one.
-func (in *input) unpack() error {
+func (in *input) unpack() (bool, error) {
 	head, err := in.peek()
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch tool.Sniff(head) {
 	case tool.Gzip:
 		in.packed = "gzip"
 		z, err := gzip.NewReader(in.r)
 		if err != nil {
-			return err
+			return false, err
 		}
 		in.r = bufio.NewReaderSize(z, sniffSize)
 	case tool.Zstd:
 		in.packed = "zstd"
 		z, err := zstd.NewReader(in.r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(16<<20))
 		if err != nil {
-			return fmt.Errorf("zstd: %w", err)
+			return false, fmt.Errorf("zstd: %w", err)
 		}
 		in.close = append(in.close, z.Close)
 		in.r = bufio.NewReaderSize(z, sniffSize)
+	default:
+		return false, nil
 	}
-	return nil
+	return true, nil
 }
 
 // recognise decides the format, by content and by what --from says.

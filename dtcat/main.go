@@ -2,10 +2,12 @@
 //
 //	dtcat [SOURCE…] | dtfilter | dtchamber | dthist
 //
-// A SOURCE is a file, a folder (its data files in natural order), - (standard input, also without a SOURCE), or sim: (simulated
-// cosmic data). What is in it is recognised by content: CSV with or without header, JSON lines, raw 64-bit words, streams, and
-// gzip or zstd around any of them. All sources together are one run, in one lane, in order. --from lcp reads the v1 course
-// files, text or raw.
+// A SOURCE is a file, a folder (its data files in natural order), an object, a folder or a pattern in S3 (s3://bucket/run/, s3://bucket/data_*.txt), an
+// address on the web, - (standard input, also without a SOURCE), or sim: (simulated cosmic data). What is in it is recognised by content: CSV with
+// or without header, JSON lines, raw 64-bit words, streams, and gzip or zstd around any of them. All sources together are one run, in one lane, in
+// order. --from lcp reads the v1 course files, text or raw. --list shows what sources hold.
+//
+// Objects are read as durably as files, and kept with --save: see SOURCES.md.
 //
 // A record that is no word is told (the first ten of each source), counted, kept with --rejects, and does not stop the stream unless
 // --strict; at the end it is told how many there were in each source. A source that can't be read is told, and the next one is read; the exit status is 1 then.
@@ -15,6 +17,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +28,7 @@ import (
 	"strings"
 	"time"
 
+	"dt/dtcat/remote"
 	"dt/internal/hit"
 	"dt/internal/tool"
 	"dt/internal/wire"
@@ -34,28 +38,35 @@ const examples = `  dtcat run/*.txt | dtfilter | dtchamber | dthist
   dtcat 'sim:?seed=7&hits=2000000' | dtfilter | dthist --window all
   dtcat run.csv --speed 10 --max-gap 1s | dtfilter | dthist --window 2s
   dtcat --from lcp run591.dat.gz | dtfilter 'HEAD == 2' | dtchamber --map lcp | dthist
+  dtcat s3://bucket/run7/ --endpoint https://host:5210 --ca-cert ca.pem --credentials key.json
   dtcat 'sim:?hits=1000' | dtfilter | dtcat --to csv --columns +CHAMBER,LAYER,WIRE,T_NS
 `
 
 type flags struct {
-	Sources     []string      `arg:"" optional:"" name:"source" env:"-" help:"Files, folders, - (standard input) or sim: (simulated)."`
-	From        string        `default:"auto" enum:"auto,csv,json,raw,lcp" placeholder:"auto" help:"Form of the sources: csv json raw lcp (v1 words)."`
-	To          string        `default:"stream" enum:"stream,csv,json,raw" placeholder:"stream" help:"What to write: stream csv json raw."`
-	Header      string        `default:"auto" enum:"auto,yes,no" help:"Header of --to csv: yes no, auto: as the source had."`
-	Columns     string        `placeholder:"NAMES" help:"More columns of --to csv: +CHAMBER,LAYER,WIRE,T_NS."`
-	Limit       uint64        `placeholder:"N" help:"Stop after so many records."`
-	Loop        bool          `help:"Begin again at the end of the sources, for ever."`
-	Follow      bool          `short:"f" help:"Wait for the last file to grow or to be replaced."`
-	Rate        float64       `placeholder:"N" help:"Words a second. Default: as fast as they go."`
-	Speed       float64       `placeholder:"X" help:"Play at so many times the detector's time."`
-	MaxGap      time.Duration `placeholder:"TIME" help:"With --speed: shorten longer gaps in the data."`
-	Lateness    int64         `default:"${lateness}" help:"Orbits that a slow FPGA is waited for."`
-	Run         string        `env:"-" placeholder:"NAME" help:"Name of the run. Default: a random one."`
-	Rejects     string        `placeholder:"FILE" help:"Keep records that are no words in FILE."`
-	Strict      bool          `help:"Stop at the first record that is no word."`
-	PrintFormat bool          `env:"-" help:"Say what each source is, and exit."`
-	SimSettings bool          `env:"-" help:"List the settings of sim:, and exit."`
-	Progress    string        `default:"auto" enum:"auto,yes,no" help:"Progress line: yes no, auto: on a terminal."`
+	Sources        []string      `arg:"" optional:"" name:"source" env:"-" help:"File, folder, s3://…, http(s)://…, - or sim: (simulated)."`
+	From           string        `default:"auto" enum:"auto,csv,json,raw,lcp" placeholder:"auto" help:"Form of the sources: csv json raw lcp (v1 words)."`
+	To             string        `default:"stream" enum:"stream,csv,json,raw" placeholder:"stream" help:"What to write: stream csv json raw."`
+	Header         string        `default:"auto" enum:"auto,yes,no" help:"Header of --to csv: yes no, auto: as the source had."`
+	Columns        string        `placeholder:"NAMES" help:"More columns of --to csv: +CHAMBER,LAYER,WIRE,T_NS."`
+	Limit          uint64        `placeholder:"N" help:"Stop after so many records."`
+	Loop           bool          `help:"Begin again at the end of the sources, for ever."`
+	Follow         bool          `short:"f" help:"Wait for more in the last file, or S3 folder."`
+	Rate           float64       `placeholder:"N" help:"Words a second. Default: as fast as they go."`
+	Speed          float64       `placeholder:"X" help:"Play at so many times the detector's time."`
+	MaxGap         time.Duration `placeholder:"TIME" help:"With --speed: shorten longer gaps in the data."`
+	Lateness       int64         `default:"${lateness}" help:"Orbits that a slow FPGA is waited for."`
+	Run            string        `env:"-" placeholder:"NAME" help:"Name of the run. Default: a random one."`
+	Rejects        string        `placeholder:"FILE" help:"Keep records that are no words in FILE."`
+	Strict         bool          `help:"Stop at the first record that is no word."`
+	Save           string        `placeholder:"FOLDER" help:"Keep objects in FOLDER, and go on there."`
+	List           bool          `env:"-" help:"Show name, bytes, format (--json: as JSON), and exit."`
+	DryRun         bool          `env:"-" help:"Show what would be read from where, and exit."`
+	JSON           bool          `name:"json" env:"-" hidden:""`
+	SimSettings    bool          `env:"-" help:"List the settings of sim:, and exit."`
+	RemoteSettings bool          `env:"-" help:"List the settings of s3:// and http(s)://, and exit."`
+	Progress       string        `default:"auto" enum:"auto,yes,no" help:"Progress line: yes no, auto: on a terminal."`
+
+	Remote remoteFlags `embed:""`
 }
 
 func main() { tool.Main("dtcat", run) }
@@ -70,10 +81,12 @@ type cat struct {
 	stopped  chan struct{} // closed by ^C or SIGTERM
 	streamed chan struct{} // the consumer has read a stream to its end
 
+	net      *network
 	out      sink
 	w        *wire.Writer // of out, when that is a stream
 	rejects  *os.File
 	pace     *pacer
+	lag      lag
 	progress *progress
 
 	records uint64 // handed to out
@@ -98,37 +111,55 @@ const tellAtMost = 10
 
 func run(env *tool.Env) error {
 	c := &cat{env: env}
-	err := env.Parse(&c.cli, "Reads TDC words from files, folders or a simulation, as a hit stream.", examples, "lateness", fmt.Sprint(wire.DefaultLateness))
+	err := env.Parse(&c.cli, "Reads TDC words from files, S3, the web or a simulation, as a hit stream.", examples, "lateness", fmt.Sprint(wire.DefaultLateness))
 	switch {
 	case err != nil:
 		return err
 	case c.cli.SimSettings:
 		_, err := io.WriteString(env.Stdout, simUsage)
 		return err
+	case c.cli.RemoteSettings:
+		_, err := io.WriteString(env.Stdout, remoteUsage)
+		return err
 	}
 	if err := c.check(); err != nil {
 		return err
 	}
-	names := c.expand()
-	if len(names) == 0 {
-		return tool.ErrTold
+	if slices.ContainsFunc(c.cli.Sources, remote.Is) {
+		if c.net, err = newNetwork(env, &c.cli.Remote); err != nil {
+			return err
+		}
 	}
-	if c.cli.PrintFormat {
-		return c.printFormats(names)
+	sources := c.expand()
+	switch {
+	case len(sources) == 0 && (c.failed || !c.cli.Follow):
+		return tool.ErrTold
+	case c.cli.List:
+		return c.list(sources)
+	case c.cli.DryRun:
+		return c.dryRun(sources)
 	}
 	env.Source()
-	if c.cli.To == "stream" {
+	if c.cli.Save != "" {
+		if err := c.net.openFolder(c.cli.Save, sources); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.cli.Save != "" && tool.IsTerminal(env.Stdout) && c.cli.To == "stream":
+		c.out = nowhere{}
+	case c.cli.To == "stream":
 		if c.w, err = env.BinaryOut("dtcat FILE | dtfilter, or --to csv"); err != nil {
 			return err
 		}
-	} else {
+	default:
 		if c.cli.To == "raw" && tool.IsTerminal(env.Stdout) {
 			return tool.Hint(&tool.UsageError{Msg: "standard output is a terminal, and --to raw is binary"}, "--to csv, or > FILE")
 		}
 		wire.Enlarge(env.Stdout)
 	}
 	if c.cli.Rejects != "" {
-		if err := c.notSource(c.cli.Rejects, names); err != nil {
+		if err := c.notSource(c.cli.Rejects, sources); err != nil {
 			return err
 		}
 		if c.rejects, err = os.Create(c.cli.Rejects); err != nil {
@@ -136,17 +167,17 @@ func run(env *tool.Env) error {
 		}
 		defer c.rejects.Close()
 	}
-	return c.consume(names)
+	return c.consume(sources)
 }
 
 // notSource reports when a file that is to be written is one of the sources: creating it would empty it.
-func (c *cat) notSource(file string, names []string) error {
+func (c *cat) notSource(file string, sources []source) error {
 	to, err := os.Stat(file)
 	if err != nil || !to.Mode().IsRegular() {
 		return nil
 	}
-	for _, name := range names {
-		if from, err := os.Stat(name); err == nil && os.SameFile(from, to) {
+	for _, s := range sources {
+		if from, err := os.Stat(s.name); err == nil && s.object == nil && os.SameFile(from, to) {
 			return &tool.UsageError{Msg: "--rejects " + file + ": that is one of the sources"}
 		}
 	}
@@ -162,15 +193,18 @@ func (c *cat) check() error {
 		}
 		cli.Sources = []string{"-"}
 	}
-	sims, stdins := 0, 0
+	sims, stdins, remotes := 0, 0, 0
 	for _, s := range cli.Sources {
 		switch {
+		case remote.Is(s):
+			remotes++
 		case strings.HasPrefix(s, "sim:"):
 			sims++
 		case s == "-":
 			stdins++
 		}
 	}
+	last := cli.Sources[len(cli.Sources)-1]
 	switch {
 	case sims > 0 && len(cli.Sources) > 1:
 		return &tool.UsageError{Msg: "sim: is a run by itself, with no other source beside it"}
@@ -188,6 +222,16 @@ func (c *cat) check() error {
 		return &tool.UsageError{Msg: "--rate and --speed exclude each other"}
 	case cli.MaxGap > 0 && cli.Speed == 0:
 		return &tool.UsageError{Msg: "--max-gap needs --speed"}
+	case cli.Follow && remote.Is(last) && !strings.HasPrefix(strings.ToLower(last), "s3:"):
+		return &tool.UsageError{Msg: "--follow is for files and for folders in S3, and " + last + " is on the web"}
+	case cli.Save != "" && remotes == 0:
+		return &tool.UsageError{Msg: "--save is for s3:// and http(s)://, and no source is one"}
+	case cli.Remote.Connections < 1 || cli.Remote.Connections > 256:
+		return &tool.UsageError{Msg: fmt.Sprintf("--connections %d: 1 to 256 are possible", cli.Remote.Connections)}
+	case cli.Remote.Tries < 1 || cli.Remote.Stall <= 0:
+		return &tool.UsageError{Msg: "--tries is at least 1, and --stall more than 0"}
+	case cli.JSON && !cli.List && !cli.DryRun:
+		return &tool.UsageError{Msg: "--json is for --list and --dry-run"}
 	case cli.Columns != "" && cli.To != "csv":
 		return &tool.UsageError{Msg: "--columns needs --to csv"}
 	case cli.Run != "":
@@ -208,44 +252,8 @@ func (c *cat) check() error {
 // columns are those of --columns.
 func (cli *flags) columns() []string { return strings.Split(strings.TrimPrefix(cli.Columns, "+"), ",") }
 
-// printFormats says what each source is.
-func (c *cat) printFormats(names []string) error {
-	for _, name := range names {
-		if strings.HasPrefix(name, "sim:") {
-			cfg, err := parseSim(strings.TrimPrefix(name, "sim:"))
-			if err != nil {
-				return &tool.UsageError{Msg: err.Error()}
-			}
-			if _, err := fmt.Fprintf(c.env.Stdout, "%s\tsimulated\n", cfg); err != nil {
-				return err
-			}
-			continue
-		}
-		in, err := c.open(name, c.cli.From, false)
-		if err != nil {
-			c.fail(err)
-			continue
-		}
-		what := string(in.format)
-		if in.header {
-			what += " with header"
-		}
-		if in.packed != "" {
-			what += " in " + in.packed
-		}
-		in.Close()
-		if _, err := fmt.Fprintf(c.env.Stdout, "%s\t%s\n", in.name, what); err != nil {
-			return err
-		}
-	}
-	if c.failed {
-		return tool.ErrTold
-	}
-	return nil
-}
-
 // consume takes the chunks in order to the output. It owns the output, the ledger of what went wrong, pace and progress.
-func (c *cat) consume(names []string) error {
+func (c *cat) consume(sources []source) error {
 	c.free = make(chan *chunk, inFlight)
 	for range inFlight {
 		c.free <- new(chunk)
@@ -254,21 +262,24 @@ func (c *cat) consume(names []string) error {
 	c.env.OnStop(func() { close(c.stopped) })
 	order := make(chan *chunk, inFlight)
 	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
-	c.progress = newProgress(c.env, c.cli.Progress, len(names))
-	if spec, ok := strings.CutPrefix(names[0], "sim:"); ok {
-		cfg, err := parseSim(spec)
+	c.pace.slow = c.late
+	c.progress = newProgress(c.env, c.cli.Progress, sources, c.net)
+	if len(sources) == 1 && sources[0].sim() {
+		cfg, err := parseSim(strings.TrimPrefix(sources[0].name, "sim:"))
 		if err != nil {
 			return &tool.UsageError{Msg: err.Error()}
 		}
 		if c.cli.Rate == 0 && c.cli.Speed == 0 && cfg.endless() && c.cli.Limit == 0 {
 			c.pace = newPacer(0, 1, 0, c.stopped)
+			c.pace.slow = c.late
 		}
 		go c.simulate(cfg, order)
 	} else {
-		go c.read(names, order)
+		go c.read(sources, order)
 	}
 	end, err := c.pump(order)
 	close(c.enough)
+	closeErr := c.net.close()
 	c.progress.done()
 	for _, b := range c.bads {
 		if b.n == 1 {
@@ -280,7 +291,7 @@ func (c *cat) consume(names []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.finish(end); err != nil {
+	if err := errors.Join(c.finish(end), closeErr); err != nil {
 		return err
 	}
 	if c.failed {
@@ -297,6 +308,7 @@ const (
 	limited
 	interrupted
 	strict
+	broke // in the middle of a source
 )
 
 // pump is the loop of consume.
@@ -307,6 +319,7 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 	for {
 		var k *chunk
 		var ok bool
+		waits := time.Now()
 		select {
 		case k, ok = <-order:
 		default:
@@ -334,6 +347,7 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 		case <-c.stopped:
 			return interrupted, nil
 		}
+		c.lag.in += time.Since(waits)
 		end, err := c.take(k)
 		if err != nil || end != exhausted {
 			return end, err
@@ -380,11 +394,14 @@ func (c *cat) take(k *chunk) (ending, error) {
 	}
 	c.lines += k.records
 	if c.out != nil {
-		c.out.at(k.in.name, k.offset)
+		c.out.at(k.in.name, k.in.tag, k.offset)
 	}
 	switch {
 	case k.err == nil:
 		return exhausted, nil
+	case errors.As(k.err, new(*broken)):
+		c.fail(k.err)
+		return broke, nil
 	case !errors.Is(k.err, io.EOF):
 		c.fail(k.err)
 	}
@@ -504,9 +521,11 @@ func (c *cat) hand(k *chunk, b batch) (ending, error) {
 				return 0, err
 			}
 		}
+		writes := time.Now()
 		if err := c.out.add(now); err != nil {
 			return 0, err
 		}
+		c.lag.out += time.Since(writes)
 		c.inInput += now.len()
 		c.records += uint64(now.len())
 		c.progress.add(c.records)
@@ -518,10 +537,49 @@ func (c *cat) hand(k *chunk, b batch) (ending, error) {
 	return end, nil
 }
 
+// lag is why words come later than they are due.
+type lag struct {
+	in, out time.Duration // waited for the source, and for what is written to, since the words were in step
+	told    time.Time     // zero: they are in step
+}
+
+const (
+	lateAfter  = time.Second
+	lateAgain  = time.Minute
+	inStepWhen = 50 * time.Millisecond
+)
+
+// late tells that words come later than they are due, and later that they are in step again.
+func (c *cat) late(debt time.Duration) {
+	l := &c.lag
+	switch {
+	case debt < inStepWhen:
+		if !l.told.IsZero() {
+			c.env.Say("%s: in step again", c.cli.paceFlag())
+		}
+		*l = lag{}
+	case debt >= lateAfter && time.Since(l.told) > lateAgain:
+		who := "the source"
+		if l.out > l.in {
+			who = "what is behind dtcat"
+		}
+		l.told = time.Now()
+		c.env.Say("%s: words come %.1f s late, %s can't keep up", c.cli.paceFlag(), debt.Seconds(), who)
+	}
+}
+
+func (cli *flags) paceFlag() string {
+	if cli.Rate > 0 {
+		return fmt.Sprintf("--rate %g", cli.Rate)
+	}
+	return fmt.Sprintf("--speed %g", cmp.Or(cli.Speed, 1)) // 1 is also what sim: without an end plays at
+}
+
 func (c *cat) flush() error {
 	if c.out == nil {
 		return nil
 	}
+	defer func(t time.Time) { c.lag.out += time.Since(t) }(time.Now())
 	return c.out.flush()
 }
 
@@ -546,6 +604,10 @@ func (c *cat) flushAndMark() error {
 
 // finish writes the end.
 func (c *cat) finish(end ending) error {
+	if end == broke {
+		// No end: who reads the stream must not take it for whole.
+		return errors.Join(c.mark(), c.flush())
+	}
 	if c.out == nil {
 		if c.w == nil || c.ended || end == exhausted && !c.failed {
 			return nil // streams only, which have their own ends

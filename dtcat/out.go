@@ -19,7 +19,7 @@ import (
 // A sink is what the records go to: a stream, or text.
 type sink interface {
 	add(b batch) error
-	at(name string, offset uint64) // all records so far came from before this place
+	at(name, tag string, offset uint64) // all records so far came from before this place
 	mark() error
 	flush() error
 	end(why string, interrupted bool) error // why: empty when the sources are exhausted
@@ -84,9 +84,11 @@ func (s *streamSink) add(b batch) error {
 	return s.src.Add(b.words, s.bad)
 }
 
-func (s *streamSink) at(name string, offset uint64) { s.src.At(name, "", wire.NoPartition, offset) }
-func (s *streamSink) mark() error                   { return errors.Join(s.src.Mark(time.Now()), s.src.Flush()) }
-func (s *streamSink) flush() error                  { return s.src.Flush() }
+func (s *streamSink) at(name, tag string, offset uint64) {
+	s.src.At(name, tag, wire.NoPartition, offset)
+}
+func (s *streamSink) mark() error  { return errors.Join(s.src.Mark(time.Now()), s.src.Flush()) }
+func (s *streamSink) flush() error { return s.src.Flush() }
 
 func (s *streamSink) end(why string, interrupted bool) error {
 	return s.src.End(wire.End{Stopped: why != "", Why: why}, interrupted)
@@ -180,9 +182,9 @@ func (s *textSink) appendColumns(b []byte, w uint64, code uint8) []byte {
 	return append(b, '\n')
 }
 
-func (s *textSink) at(string, uint64) {}
-func (s *textSink) mark() error       { return nil }
-func (s *textSink) flush() error      { return s.w.Flush() }
+func (s *textSink) at(string, string, uint64) {}
+func (s *textSink) mark() error               { return nil }
+func (s *textSink) flush() error              { return s.w.Flush() }
 
 func (s *textSink) end(string, bool) error {
 	if s.header {
@@ -192,6 +194,15 @@ func (s *textSink) end(string, bool) error {
 	}
 	return s.w.Flush()
 }
+
+// nowhere is for words that are only kept with --save.
+type nowhere struct{}
+
+func (nowhere) add(batch) error           { return nil }
+func (nowhere) at(string, string, uint64) {}
+func (nowhere) mark() error               { return nil }
+func (nowhere) flush() error              { return nil }
+func (nowhere) end(string, bool) error    { return nil }
 
 // stream takes a source that is a stream already: its frames go on as they are, or as text.
 func (c *cat) stream(k *chunk) (ending, error) {
@@ -238,6 +249,11 @@ func (c *cat) stream(k *chunk) (ending, error) {
 	} else {
 		err = c.streamToText(k, src, tell)
 	}
+	k.in.endPipe()
+	if k.in.broke != nil {
+		c.fail(k.in.broke)
+		return broke, nil
+	}
 	var cut *wire.CutError
 	var format *wire.FormatError
 	switch {
@@ -256,6 +272,13 @@ func (c *cat) stream(k *chunk) (ending, error) {
 	return exhausted, nil
 }
 
+// useMap sets the map of the words that come next, if they become text.
+func (c *cat) useMap(m *hit.Map) {
+	if s, ok := c.out.(*textSink); ok {
+		s.m = m
+	}
+}
+
 var errLimit = errors.New("limit")
 
 // streamToText writes the words of a stream as text.
@@ -267,9 +290,7 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 		if doubled > 0 {
 			c.env.Say("%s: %d records came twice, and are written once (or another run has the same name)", k.in.name, doubled)
 		}
-		if s, ok := c.out.(*textSink); ok {
-			s.m = hit.DefaultMap() // the next source may have none
-		}
+		c.useMap(hit.DefaultMap()) // the next source may have none
 	}()
 	for {
 		f, err := src.Next()
@@ -291,7 +312,7 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 				c.out = c.newTextSink(f.Lane.Form)
 			}
 			if f.Lane.Map == 0 {
-				c.out.(*textSink).m = hit.DefaultMap()
+				c.useMap(hit.DefaultMap())
 			}
 			if tracks[f.Lane.ID()] == nil {
 				tracks[f.Lane.ID()] = wire.NewTrack(f.Lane)
@@ -301,7 +322,7 @@ func (c *cat) streamToText(k *chunk, src *wire.Reader, tell func(error)) error {
 			if err != nil {
 				return err
 			}
-			c.out.(*textSink).m = m
+			c.useMap(m)
 		case wire.KindWords, wire.KindLate:
 			_, _, again := tracks[f.Lane.ID()].Admit(f)
 			doubled += again

@@ -12,14 +12,20 @@ import (
 // Detector time is kept for each FPGA by itself, because they drift apart and their counters restart one after the other;
 // that of the first of them counts. A far step, of more than jump orbits either way, is taken only when the next hit of the FPGA is
 // where it leads, and time passes only with one forward: so nothing is waited for because of one corrupt word.
+//
+// Words that come too late, because the source or the programs behind were slow, do not come in a burst: they go through at no more than
+// double pace until it is made up for, and what is more than maxDebt is not.
 type pacer struct {
 	rate    float64 // words a second
 	orbits  float64 // of detector time a second of ours
 	maxGap  int64   // orbits; 0: none
 	stopped <-chan struct{}
+	slow    func(debt time.Duration) // told how late words are, now and then
 
-	start time.Time // when the first word went through; the zero of our time
-	words float64   // let through
+	start time.Time     // when the first word went through, and later by what is not made up for; the zero of our time
+	at    time.Duration // words that are due by then went through, or may
+	asked time.Time     // when that was said
+	words float64       // let through
 	fpga  [hit.MaxFPGA + 1]pacedFPGA
 	time  int64 // orbits since the start
 }
@@ -36,6 +42,12 @@ const none = -1
 
 // Words come in steps of at least this, so that a fast pace does not wake up for each word.
 const paceStep = 2 * time.Millisecond
+
+// Behind a break in the words, up to breakStep is gone through at once, and up to maxDebt made up for.
+const (
+	breakStep = 100 * time.Millisecond
+	maxDebt   = 10 * time.Second
+)
 
 // jump is a step of the orbit counter, either way, that may be no passing of time: a restart, or a corrupt word.
 const jump = 65_536
@@ -56,24 +68,41 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 		return len(words), nil
 	}
 	if p.start.IsZero() {
-		p.start = time.Now()
+		p.start, p.asked = time.Now(), time.Now()
 	}
-	now := time.Since(p.start)
-	n := p.ready(words, now)
-	for n == 0 {
-		wait := p.next(words[0]) - now
+	if t := time.Now(); t.Sub(p.asked) > breakStep {
+		p.asked = t.Add(-breakStep)
+	}
+	for {
+		due := p.dueAt(time.Now())
+		if n := p.ready(words, due); n > 0 {
+			return n, nil
+		}
+		wait := max(p.next(words[0])-due, paceStep)
 		if err := idle(); err != nil {
 			return 0, err
 		}
 		select {
 		case <-p.stopped:
 			return -1, nil
-		case <-time.After(min(max(wait, paceStep), time.Second)):
+		case <-time.After(min(wait, time.Second)):
 		}
-		now = time.Since(p.start)
-		n = p.ready(words, now)
 	}
-	return n, nil
+}
+
+// dueAt says up to when words are due at a time.
+func (p *pacer) dueAt(t time.Time) time.Duration {
+	now := t.Sub(p.start)
+	p.at = min(now, p.at+2*t.Sub(p.asked))
+	p.asked = t
+	debt := now - p.at
+	if lost := debt - maxDebt; lost > 0 {
+		p.start = p.start.Add(lost)
+	}
+	if p.slow != nil {
+		p.slow(debt)
+	}
+	return p.at
 }
 
 // next returns when the word that comes next is due.

@@ -519,8 +519,6 @@ func TestUnreadable(t *testing.T) {
 		"empty folder": {empty, empty + ": no data files in this folder (hint: they end in .txt .csv .dat .raw .json .jsonl .dts, with or without .gz or .zst)"},
 		"prose":        {prose, prose + ": text, and no words that can be recognised (hint: if there are, say --from csv, json, raw or lcp)"},
 		"noise":        {noise, noise + ": binary, and no words that can be recognised (hint: if there are, say --from csv, json, raw or lcp)"},
-		"S3":           {"s3://bucket/run7", "s3://bucket/run7: reading from S3 is not built in yet"},
-		"HTTP":         {"https://host/run7.csv", "https://host/run7.csv: reading over HTTP is not built in yet"},
 		"result lines": {lines, lines + ": result lines, not words (hint: dthist --merge reads them)"},
 	}
 	for name, test := range tests {
@@ -535,9 +533,9 @@ func TestUnreadable(t *testing.T) {
 			r = pipeline(t, nil, stage{"dtcat", test.source, "--to", "csv"})
 			codes(t, r, 1)
 			same(t, "alone: messages", r.Errs[0], "dtcat: "+test.says+"\n")
-			r = pipeline(t, nil, stage{"dtcat", test.source, "--print-format"})
+			r = pipeline(t, nil, stage{"dtcat", test.source, "--list"})
 			codes(t, r, 1)
-			same(t, "--print-format: messages", r.Errs[0], "dtcat: "+test.says+"\n")
+			same(t, "--list: messages", r.Errs[0], "dtcat: "+test.says+"\n")
 		})
 	}
 	t.Run("empty files", func(t *testing.T) {
@@ -574,7 +572,7 @@ func TestDiskFull(t *testing.T) {
 		"dtcat":                {"", stage{"dtcat", "sim:?hits=10000"}, "standard output"},
 		"dtcat --to csv":       {"", stage{"dtcat", "sim:?hits=10000", "--to", "csv"}, "standard output"},
 		"dtcat, a stream":      {small, stage{"dtcat"}, "standard output"},
-		"dtcat --print-format": {small, stage{"dtcat", "--print-format"}, "standard output"},
+		"dtcat --list":         {small, stage{"dtcat", "--list"}, "standard output"},
 		"dtcat --sim-settings": {"", stage{"dtcat", "--sim-settings"}, "standard output"},
 		"dtfilter":             {small, stage{"dtfilter"}, "standard output"},
 		"dtchamber":            {small, stage{"dtchamber"}, "standard output"},

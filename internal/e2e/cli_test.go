@@ -180,7 +180,7 @@ func TestForms(t *testing.T) {
 					says += map[string]string{"gz": " in gzip", "zst": " in zstd"}[how]
 				}
 				file := write(t, "data", b) // its name says nothing
-				same(t, "--print-format", string(cat(t, file, "--print-format")), file+"\t"+says+"\n")
+				same(t, "--list", string(cat(t, file, "--list")), table([]string{"NAME", "BYTES", "FORMAT"}, []string{file, fmt.Sprint(len(b)), says}))
 				for to, args := range outs {
 					same(t, "to "+to, string(cat(t, append([]string{file}, args...)...)), string(forms[to]))
 				}
@@ -194,7 +194,9 @@ func TestForms(t *testing.T) {
 		}
 	}
 	t.Run("sim", func(t *testing.T) {
-		same(t, "--print-format", string(cat(t, "sim:?hits=5", "--print-format")), "sim:?seed=1&hits=5\tsimulated\n")
+		same(t, "--list", string(cat(t, "sim:?hits=5", "--list")), table([]string{"NAME", "BYTES", "FORMAT"}, []string{"sim:?seed=1&hits=5", "-", "simulated"}))
+		same(t, "--list --json", string(cat(t, "sim:?hits=5", "--list", "--json")), `{"Name":"sim:?seed=1&hits=5","Format":"simulated"}`+"\n")
+		same(t, "--dry-run", string(cat(t, "sim:?hits=5", "--dry-run")), table([]string{"NAME", "BYTES", "FROM"}, []string{"sim:?hits=5", "-", "here"})+"1 source, 0 bytes\n")
 	})
 	// From a pipe that has little at a time.
 	for form, content := range forms {
@@ -1020,4 +1022,23 @@ func readmeExamples(t *testing.T, section string) (list []string) {
 		}
 	}
 	return list
+}
+
+// table is rows in columns that are two spaces apart.
+func table(rows ...[]string) string {
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row {
+			if i < len(row)-1 {
+				width := 0
+				for _, r := range rows {
+					width = max(width, len(r[i]))
+				}
+				cell += strings.Repeat(" ", width-len(cell)+2)
+			}
+			b.WriteString(cell)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
