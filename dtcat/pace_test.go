@@ -1,7 +1,9 @@
 package main
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dt/internal/hit"
@@ -105,6 +107,106 @@ func TestPacerOfSim(t *testing.T) {
 		got := float64(play(t, 0, simWords(t, spec))) * hit.OrbitNum / hit.OrbitDen
 		if got < 95 || got > 120 {
 			t.Errorf("sim:%s takes %.1f s, and has 100", spec, got)
+		}
+	}
+}
+
+// A paced run on a clock of its own: how many words went through until when.
+type pacedRun struct {
+	p     *pacer
+	start time.Time
+	at    []time.Duration // one for each step of words
+	sum   []int
+	debts []time.Duration
+}
+
+func newPacedRun(rate, speed float64) *pacedRun {
+	r := &pacedRun{p: newPacer(rate, speed, 0, nil), start: time.Now()}
+	r.p.slow = func(debt time.Duration) { r.debts = append(r.debts, debt) }
+	return r
+}
+
+// send lets words through.
+func (r *pacedRun) send(t *testing.T, words []uint64) {
+	t.Helper()
+	for len(words) > 0 {
+		n, err := r.p.due(words, func() error { return nil })
+		if err != nil || n < 1 {
+			t.Fatal(n, err)
+		}
+		words = words[n:]
+		before := 0
+		if len(r.sum) > 0 {
+			before = r.sum[len(r.sum)-1]
+		}
+		r.at, r.sum = append(r.at, time.Since(r.start)), append(r.sum, before+n)
+	}
+}
+
+// by returns how many words went through until a time.
+func (r *pacedRun) by(d time.Duration) int {
+	n := 0
+	for i, at := range r.at {
+		if at <= d {
+			n = r.sum[i]
+		}
+	}
+	return n
+}
+
+// A minute at 1 000 words/s: the right number in every tenth of a second, never more than 2 ms of them at once.
+func TestPaceIsSmooth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newPacedRun(1000, 0)
+		for range 60 {
+			r.send(t, make([]uint64, 1000))
+		}
+		for d := 100 * time.Millisecond; d <= time.Minute-100*time.Millisecond; d += 100 * time.Millisecond {
+			if want, got := int(d.Milliseconds()), r.by(d); got < want-2 || got > want+2 {
+				t.Fatalf("%d words after %v", got, d)
+			}
+		}
+		for i := range r.sum[1:] {
+			if n := r.sum[i+1] - r.sum[i]; n > 3 {
+				t.Fatalf("%d words at once", n)
+			}
+		}
+	})
+}
+
+// What came late is made up for at double pace, up to ten seconds of it; then the pace is as before.
+func TestPaceAfterABreak(t *testing.T) {
+	for _, test := range []struct{ pause, madeUp time.Duration }{{5 * time.Second, 5 * time.Second}, {time.Minute, maxDebt}} {
+		for _, speed := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				words, run := make([]uint64, 100_000), newPacedRun(1000, 0)
+				if speed {
+					run = newPacedRun(0, 1)
+					for i := range words {
+						words[i] = pacedHit(0, int64(float64(i)*11.2233)) // 1 000 a second of the detector's time
+					}
+				}
+				run.send(t, words[:10_000])
+				time.Sleep(test.pause)
+				run.send(t, words[10_000:])
+				back := 10*time.Second + test.pause
+				const slack = 250 // words: the step behind a break
+				before := run.by(10 * time.Second)
+				for d := 100 * time.Millisecond; d < test.madeUp; d += 100 * time.Millisecond {
+					if got, most := run.by(back+d)-before, int(2*d.Milliseconds())+slack; got > most || got < most-2*slack {
+						t.Fatalf("speed %v, a break of %v: %d words in the %v behind it", speed, test.pause, got, d)
+					}
+				}
+				late := test.pause - test.madeUp
+				for d := back + test.madeUp + time.Second; d < back+test.madeUp+20*time.Second; d += time.Second {
+					if want, got := int((d - late).Milliseconds()), run.by(d); got < want-slack || got > want+slack {
+						t.Fatalf("speed %v, a break of %v: %d words after %v, not %d", speed, test.pause, got, d, want)
+					}
+				}
+				if worst := slices.Max(run.debts); worst < test.madeUp-time.Second || worst > test.pause {
+					t.Errorf("a break of %v is told as %v", test.pause, worst)
+				}
+			})
 		}
 	}
 }

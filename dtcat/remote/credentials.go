@@ -20,6 +20,14 @@ type keys struct {
 	from              string // where they are from; empty: there are none, and nothing is signed
 }
 
+// secretFrom is where the secret one is from.
+func (k *keys) secretFrom() string {
+	if k.from == "AWS_ACCESS_KEY_ID" {
+		return "AWS_SECRET_ACCESS_KEY"
+	}
+	return k.from
+}
+
 // largestSettings is more than a file of credentials has.
 const largestSettings = 1 << 20
 

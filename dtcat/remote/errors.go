@@ -37,7 +37,15 @@ func hinted(hint, format string, args ...any) error {
 	return tool.Hint(err, hint)
 }
 
-// network says in words why there was no answer, or why it broke.
+// unanswered says in words why a request had no answer.
+func unanswered(err error, scheme string) error {
+	if scheme == "http" && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return passing("if it speaks TLS: https:// instead of http://", "%w", inWords{"the server ends the connection without an answer", err})
+	}
+	return network(err)
+}
+
+// network says in words why the network failed.
 func network(err error) error {
 	var known *failure
 	if errors.As(err, &known) {

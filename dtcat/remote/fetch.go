@@ -158,7 +158,8 @@ func (f *Fetch) plan() {
 		default:
 			for r.next < r.object.Size && f.used < room {
 				end := min(r.next+f.size, r.object.Size)
-				w := &flow{r: r, p: r.part(end - r.next), at: r.next, end: end}
+				p := r.part(end - r.next)
+				w := &flow{r: r, p: p, buf: p.buf, at: r.next, end: end}
 				r.next = end
 				f.flows.Go(w.run)
 			}
@@ -175,7 +176,7 @@ func (r *Reader) grant() {
 		return
 	}
 	r.begun = true
-	w := &flow{r: r, p: p, at: r.next, end: r.object.Size, sequential: true}
+	w := &flow{r: r, p: p, buf: p.buf, at: r.next, end: r.object.Size, sequential: true}
 	r.f.flows.Go(w.run)
 }
 

@@ -104,16 +104,22 @@ func (f *finder) stat(key, dir string) (*Object, error) {
 // named finds the object of a name, or else what is in the folder, or else what begins with the name.
 func (f *finder) named(key, dir string) error {
 	o, err := f.stat(key, dir)
-	switch {
-	case err != nil:
-		return err
-	case o != nil:
+	if o != nil {
 		f.found.Objects = append(f.found.Objects, *o)
 		return nil
 	}
+	if err != nil && code(err) != accessDenied {
+		return err
+	}
 	f.found.Folder = true
-	if err := f.level(key+"/", key+"/"); err != nil || f.seen > 0 {
-		return f.ifDenied(err)
+	inside := f.level(key+"/", key+"/")
+	switch {
+	case inside == nil && f.seen > 0:
+		return nil
+	case err != nil: // who may not read what is there is not told either that nothing is there
+		return err
+	case inside != nil:
+		return f.ifDenied(inside)
 	}
 	if err := f.level(key, dir); err != nil {
 		return err

@@ -50,8 +50,16 @@ func newWebObject(name string, s *webStore) (*Object, error) {
 	if u.Hostname() == "" {
 		return nil, tool.Hint(fmt.Errorf("%s: no server is named", webName(name)), "https://host/path")
 	}
+	if !goodPort(u) {
+		return nil, fmt.Errorf("%s: there is no such port", webName(name))
+	}
 	u.Fragment, u.RawFragment = "", ""
 	return &Object{Name: webName(name), Path: webPath(u), Size: -1, store: s, url: u}, nil
+}
+
+func goodPort(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && port > 0
 }
 
 // ask sends a request for the bytes [from, to) of an object. What is no success is an error.
@@ -72,7 +80,7 @@ func (s *webStore) ask(ctx context.Context, o *Object, from, to int64) (*http.Re
 		}
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, network(err)
+		return nil, unanswered(err, o.url.Scheme)
 	}
 	switch answer.StatusCode {
 	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:

@@ -34,7 +34,8 @@ type part struct {
 // ranges, all there is into one part after another.
 type flow struct {
 	r   *Reader
-	p   *part // to be filled; it is not done
+	p   *part  // to be filled
+	buf []byte // what is empty of it
 	at  int64
 	end int64 // −1: not known
 
@@ -111,14 +112,14 @@ func (w *flow) connect() (err error) {
 		return err
 	}
 	for w.end < 0 || w.at < w.end {
-		if w.p.have == len(w.p.buf) {
+		if len(w.buf) == 0 {
 			watch.Stop() // the reader may take its time
 			if err := w.turn(); err != nil {
 				return err
 			}
 			watch.Reset(stall)
 		}
-		room := w.p.buf[w.p.have:]
+		room := w.buf
 		if left := w.end - w.at; w.end >= 0 && left < int64(len(room)) {
 			room = room[:left]
 		}
@@ -130,13 +131,11 @@ func (w *flow) connect() (err error) {
 			w.add(n)
 		}
 		switch {
-		case err == nil, w.at == w.end:
-		case err == io.EOF && w.end < 0: //nolint:errorlint // the end itself
+		case w.at == w.end, err == io.EOF && w.end < 0: //nolint:errorlint // the end itself
 			return nil
-		default:
+		case err != nil:
 			return broken(err)
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
 		}
 	}
@@ -243,10 +242,11 @@ func (w *flow) add(n int) {
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
 	w.at += int64(n)
+	w.buf = w.buf[n:]
 	p.have += n
 	p.came += n
 	p.why = nil
-	if p.have == len(p.buf) {
+	if len(w.buf) == 0 {
 		if !w.sequential {
 			p.rate = float64(p.came) / max(time.Since(p.begun), time.Microsecond).Seconds()
 		}
@@ -264,6 +264,7 @@ func (w *flow) turn() error {
 	r.f.mu.Unlock()
 	select {
 	case w.p = <-r.granted:
+		w.buf = w.p.buf // which is its own as long as it is not done
 		return nil
 	case <-r.ctx.Done():
 		return context.Cause(r.ctx)

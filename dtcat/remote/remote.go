@@ -114,7 +114,7 @@ func New(s Settings) (*Client, error) {
 		return nil, err
 	}
 	c.web = newWebStore(c.transport, s)
-	if c.s3, c.s3Err = newS3Store(c.transport, s); c.s3Err != nil && (s.Endpoint != "" || s.Credentials != "" || s.Style != "") {
+	if c.s3, c.s3Err = newS3Store(c.transport, s); c.s3Err != nil && s.Endpoint+s.Credentials+s.Region+s.Style != "" {
 		return nil, c.s3Err
 	}
 	return c, nil

@@ -90,6 +90,8 @@ func parseEndpoint(given string) (*url.URL, error) {
 		return nil, bad("%s: S3 is spoken over https or http", webName(text))
 	case u.Hostname() == "":
 		return nil, bad("%s: no server is named", webName(text))
+	case !goodPort(u):
+		return nil, bad("%s: there is no such port", webName(text))
 	case u.User != nil:
 		return nil, tool.Hint(&tool.UsageError{Msg: from("--endpoint", given, variable) + ": a user or password has no place in it"}, "--credentials FILE")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
@@ -323,7 +325,7 @@ const (
 func (s *s3Store) explain(x *exchange, err error, bucket, region string) error {
 	switch {
 	case x.err != nil:
-		return network(x.err)
+		return unanswered(x.err, s.endpoint.Scheme)
 	case x.answer == nil:
 		return final("", "%s", brief(err.Error())) // minio-go did not even ask
 	}
@@ -372,10 +374,10 @@ func (s *s3Store) words(x *exchange, what, bucket, region string) error {
 		return hinted(hint, "the clock of this machine differs too much from the server's")
 	}
 	switch what {
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", "XAdminUserNotFound": // versitygw says the latter
 		return hinted("--credentials FILE", "%s does not know the key id from %s", s.endpoint.Host, s.keys.from)
 	case "SignatureDoesNotMatch":
-		return hinted("--credentials FILE", "the secret key from %s is wrong: it does not belong to the key id", s.keys.from)
+		return hinted("--credentials FILE", "the secret key from %s is wrong: it does not belong to the key id", s.keys.secretFrom())
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
 		return hinted("get new credentials", "the session token from %s has expired, or is wrong", s.keys.from)
 	case accessDenied, "AllAccessDisabled", "AccountProblem":

@@ -123,7 +123,7 @@ func (c *Copy) find(e *entry) error {
 	case c.object.ETag == "":
 		c.again = "the server does not tell one version from another"
 		return nil
-	case e.ETag != c.object.ETag, e.Bytes >= 0 && c.object.Bytes >= 0 && e.Bytes != c.object.Bytes:
+	case e.ETag != c.object.ETag, c.object.Bytes >= 0 && (e.Have > c.object.Bytes || e.Bytes >= 0 && e.Bytes != c.object.Bytes):
 		c.again = "the object has changed"
 		return nil
 	}
@@ -238,7 +238,7 @@ func (c *Copy) Write(p []byte) (int, error) {
 	// In the same goroutine: it goes at 1.7 GB/s where the processor helps, and the disk is slower.
 	c.sum.Write(p[:n])
 	c.have += int64(n)
-	if c.err == nil && c.have-c.synced >= syncEvery && c.have != c.object.Bytes {
+	if c.err == nil && c.have-c.synced >= c.f.every && c.have != c.object.Bytes {
 		c.err = c.syncSoon()
 	}
 	return n, c.err

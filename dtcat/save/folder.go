@@ -33,8 +33,8 @@ const (
 	lockName     = ".dtcat.lock" // not the manifest, which is replaced by another file at every change
 )
 
-// syncEvery is how many bytes of an object are written until they are synced.
-const syncEvery = 16 << 20
+// defaultSync is how many bytes of an object are written until they are synced.
+const defaultSync = 16 << 20
 
 // A Folder keeps objects.
 type Folder struct {
@@ -43,7 +43,8 @@ type Folder struct {
 	lock    *os.File
 	odd     []error
 	closing chan struct{}
-	step    func(what string) error // of tests: called before each step that a crash or a full disk could come in between; may be nil
+	every   int64                         // bytes from sync to sync
+	step    func(what, name string) error // of tests: called before each change on the disk; may be nil
 
 	mu       sync.Mutex // of what follows, and of the manifest; a Copy's own is locked before
 	closed   bool
@@ -69,7 +70,7 @@ func Open(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, tool.Plain(err)
 	}
-	f := &Folder{dir: dir, root: root, closing: make(chan struct{}),
+	f := &Folder{dir: dir, root: root, closing: make(chan struct{}), every: defaultSync,
 		byPath: map[string]*entry{}, open: map[string]*Copy{}, durable: map[string]bool{}, renamed: map[string]bool{}}
 	if err = f.takeLock(); err == nil {
 		err = f.load()
@@ -186,7 +187,7 @@ func (f *Folder) finish(e *entry) error {
 	f.since += e.Bytes
 	// With very many small objects the manifest would be most of what is written. Then some share one writing of it.
 	const short = 64 << 10
-	if f.size > short && f.since < min(int64(f.size), syncEvery) {
+	if f.size > short && f.since < min(int64(f.size), f.every) {
 		return nil
 	}
 	return f.commit()
@@ -327,7 +328,7 @@ func (f *Folder) syncDirs(dir string) error {
 // do takes a step. Its error says where.
 func (f *Folder) do(what, name string, step func() error) error {
 	if f.step != nil {
-		if err := f.step(what); err != nil {
+		if err := f.step(what, name); err != nil {
 			return f.wrong(name, err)
 		}
 	}

@@ -85,13 +85,26 @@ type proxy struct {
 // proxy returns a proxy before the S3 server, over TLS as the server.
 func (s *s3Server) proxy(t testing.TB, decide func(r *proxied)) *proxy {
 	t.Helper()
-	pair := s.certificate(t)
+	return s.proxyAs(t, s.certificate(t), decide)
+}
+
+// proxyAs is proxy with another certificate.
+func (s *s3Server) proxyAs(t testing.TB, pair [2]string, decide func(r *proxied)) *proxy {
+	t.Helper()
 	certificate, err := tls.X509KeyPair([]byte(pair[1]), []byte(pair[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &proxy{decide: decide}
 	p.open(t, s.url, &http.Transport{TLSClientConfig: s.ca.trusted()}, &tls.Config{Certificates: []tls.Certificate{certificate}})
+	return p
+}
+
+// plain returns a proxy before the S3 server that speaks no TLS.
+func (s *s3Server) plain(t testing.TB) *proxy {
+	t.Helper()
+	p := &proxy{}
+	p.open(t, s.url, &http.Transport{TLSClientConfig: s.ca.trusted()}, nil)
 	return p
 }
 
@@ -217,7 +230,10 @@ func (l proxyListener) Accept() (net.Conn, error) {
 				conn.Close()
 			}()
 		case faultHangUp:
-			conn.Close()
+			go func() {
+				conn.Read(make([]byte, 4<<10))
+				conn.Close()
+			}()
 		case faultGone:
 			reset(conn)
 		default:
@@ -410,15 +426,14 @@ func (p *proxy) spoil(w http.ResponseWriter, r *proxied, answer *http.Response, 
 	if _, err := conn.Write(head.Bytes()); err != nil {
 		return
 	}
-	body := io.Writer(&countedBody{conn, p, r})
 	if r.Fault == faultShort {
-		chunks := httputil.NewChunkedWriter(body)
-		io.CopyN(chunks, answer.Body, sent)
+		chunks := httputil.NewChunkedWriter(conn)
+		io.CopyN(&countedBody{chunks, p, r}, answer.Body, sent)
 		chunks.Close()
 		io.WriteString(conn, "\r\n")
 		return
 	}
-	if _, err := io.CopyN(body, answer.Body, sent); err != nil {
+	if _, err := io.CopyN(&countedBody{conn, p, r}, answer.Body, sent); err != nil {
 		return
 	}
 	switch r.Fault {
@@ -583,4 +598,3 @@ func (f *forwarder) asked() []string {
 	slices.Sort(list)
 	return slices.Compact(list)
 }
-

@@ -32,6 +32,7 @@ const (
 	ownerSecret = "owner+s3cret/1f6Qp0wPq7cVxAZsT4mKzEeR2yU"
 	guestID     = "DTGUEST0000000000001"
 	guestSecret = "guest+s3cret/vT9nM3kLbX5cQ8wEr6YuHj0aSdF"
+	webPassword = "web-s3cret-5pQ"
 )
 
 // An s3Server is a real S3 server over TLS, with a certificate of a CA of its own.
@@ -239,10 +240,45 @@ func (s *s3Server) catAt(endpoint string, args ...string) stage {
 	return append(stage{"dtcat", "--endpoint", endpoint, "--ca-cert", s.ca.file, "--credentials", s.owner}, args...)
 }
 
-// run runs stages to their end, with nothing in the environment that leads dtcat elsewhere.
-func (s *s3Server) run(t testing.TB, stages ...stage) result {
+// s3Run runs stages to their end, with nothing in the environment that leads dtcat elsewhere but what is given. They may tell no secret.
+func s3Run(t testing.TB, env []string, stages ...stage) result {
 	t.Helper()
-	return start(t, cleanEnv(), nil, stages...).wait()
+	r := start(t, cleanEnv(env...), nil, stages...).wait()
+	noSecrets(t, string(r.Out)+strings.Join(r.Errs, ""))
+	return r
+}
+
+// noSecrets fails the test if what a program said has a key, a password or a signature in it.
+func noSecrets(t testing.TB, text string) {
+	t.Helper()
+	for _, secret := range []string{ownerSecret, guestSecret, wrongSecret, webPassword, "Signature", "AWS4-HMAC"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is said:\n%.2000s", secret, text)
+		}
+	}
+}
+
+// reads fails the test unless dtcat ended well, said nothing and wrote this.
+func reads(t testing.TB, what string, r result, want []byte) {
+	t.Helper()
+	if r.Codes[0] != 0 || r.Errs[0] != "" {
+		t.Errorf("%s: exit %d\n%s", what, r.Codes[0], r.Errs[0])
+	}
+	same(t, what, string(r.Out), string(want))
+}
+
+// refuses fails the test unless dtcat wrote nothing, and said why in a line with these parts.
+func refuses(t testing.TB, r result, code int, parts ...string) {
+	t.Helper()
+	text := r.Errs[0]
+	if r.Codes[0] != code || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "dtcat: ") || len(r.Out) > 0 {
+		t.Errorf("exit %d, want %d; %d bytes are written, and it says\n%s", r.Codes[0], code, len(r.Out), text)
+	}
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("there is no %q in\n%s", part, text)
+		}
+	}
 }
 
 // do bounds what a test does at the server beside dtcat.
