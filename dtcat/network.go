@@ -20,7 +20,7 @@ type remoteFlags struct {
 	Endpoint    string        `hidden:""`
 	Credentials string        `hidden:""`
 	Region      string        `hidden:""`
-	S3Style     string        `hidden:"" default:"auto" enum:"auto,path,virtual"`
+	S3Style     string        `hidden:"" name:"s3-style" default:"auto" enum:"auto,path,virtual"`
 	CACert      string        `hidden:"" name:"ca-cert"`
 	Connections int           `hidden:"" default:"16"`
 	Tries       int           `hidden:"" default:"10"`

@@ -43,7 +43,8 @@ func timeTag(t time.Time) string {
 func setConditions(o *Object, from, to int64, set func(name, value string)) {
 	if text, found := strings.CutPrefix(o.Tag, modified); found {
 		if t, err := time.Parse(time.RFC3339, text); err == nil {
-			set("If-Unmodified-Since", t.UTC().Format(http.TimeFormat))
+			// Files have times finer than a second, and some servers compare those. Each answer's own time is compared in any case.
+			set("If-Unmodified-Since", t.Add(time.Second).UTC().Format(http.TimeFormat))
 		}
 	} else if o.Tag != "" {
 		set("If-Match", `"`+o.Tag+`"`)
@@ -72,9 +73,11 @@ func received(o *Object, from int64, r *http.Response) (got, error) {
 		}
 		g.from, g.size = first, size
 	case http.StatusRequestedRangeNotSatisfiable:
-		g.size = wholeSize(r.Header.Get("Content-Range"))
-		if g.size < 0 || g.size > from {
-			return got{}, final("", "the server says that there are no bytes at %d", from)
+		switch g.size = wholeSize(r.Header.Get("Content-Range")); {
+		case g.size < 0 && (from == 0 || from == o.Size):
+			g.size = from // there is not even this byte
+		case g.size < 0, g.size > from:
+			return got{}, final("", "the server says that there is nothing at byte %d", from)
 		}
 		g.from, g.body = from, http.NoBody
 	default:
@@ -90,7 +93,9 @@ func received(o *Object, from int64, r *http.Response) (got, error) {
 		}
 	}
 	switch {
-	case o.Tag != "" && g.tag == "" && g.body != http.NoBody:
+	case g.tag == "" && r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		g.tag = o.Tag
+	case o.Tag != "" && g.tag == "":
 		return got{}, passing("", "the server does not say which version it sends")
 	case o.Tag != "" && g.tag != "" && g.tag != o.Tag:
 		return got{}, &ChangedError{o.Name, o.Tag, g.tag}

@@ -52,12 +52,13 @@ type Fetch struct {
 	retries  atomic.Int64
 
 	mu     sync.Mutex
-	items  []Item    // which are not begun
-	queue  []*Reader // which are begun, in order, and the current one before them
-	on     bool      // the first of the queue is the current one
-	window int       // parts that may be there
-	used   int       // parts that are there
-	pool   [][]byte  // buffers of others
+	items  []Item        // which are not begun
+	queue  []*Reader     // which are begun, in order, and the current one before them
+	on     bool          // the first of the queue is the current one
+	window int           // parts that may be there
+	used   int           // parts that are there
+	pool   [][]byte      // buffers of others
+	back   chan struct{} // closed, and made anew, when the server is back after an outage
 
 	waited time.Duration // that the reader had to, since
 	since  time.Time
@@ -72,7 +73,7 @@ func (c *Client) Fetch(ctx context.Context, items ...Item) *Fetch {
 
 // newFetch returns a Fetch whose parts have at most size bytes.
 func newFetch(ctx context.Context, s *Settings, size int64) *Fetch {
-	f := &Fetch{settings: s, size: size, since: time.Now()}
+	f := &Fetch{settings: s, size: size, since: time.Now(), back: make(chan struct{})}
 	if s.Connections > parts {
 		f.size = max(size*parts/int64(s.Connections), min(size, smallest))
 	}

@@ -76,6 +76,7 @@ func testFaults(t *testing.T, seed uint64, size int64) {
 		items = append(items, item)
 	}
 	left := 300
+	reading := rand.New(rand.NewPCG(uint64(size), seed))
 	s.plan = func(o *Object, from int64, _ int) fault {
 		f := fault{piece: []int{0, 1 + random.IntN(100), 1 + random.IntN(3000)}[random.IntN(3)]}
 		if random.IntN(3) == 0 {
@@ -120,7 +121,7 @@ func testFaults(t *testing.T, seed uint64, size int64) {
 			t.Fatal("no reader of object", i)
 		}
 		want := s.data[item.Object.Name]
-		all, err := readAll(random, r)
+		all, err := readAll(reading, r)
 		if err != nil || !bytes.Equal(all, want[item.From:]) {
 			t.Fatalf("object %d (ranges %v, size %d): %d bytes of %d from %d, error %v", i, item.Object.ranges, item.Object.Size, len(all), len(want), item.From, err)
 		}

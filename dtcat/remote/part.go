@@ -33,11 +33,12 @@ type part struct {
 // A flow brings the bytes [at, end) of an object, over one connection after another: a range into one part, or, of an object without
 // ranges, all there is into one part after another.
 type flow struct {
-	r   *Reader
-	p   *part  // to be filled
-	buf []byte // what is empty of it
-	at  int64
-	end int64 // −1: not known
+	r     *Reader
+	p     *part // to be filled
+	tries tries
+	buf   []byte // what is empty of it
+	at    int64
+	end   int64 // −1: not known
 
 	// Without ranges a connection can begin only at byte 0, and what it brings again must be the same:
 	sequential bool
@@ -49,16 +50,15 @@ var (
 	errSlow  = errors.New("the connection is slow")
 )
 
+// A flow that goes on after so many tries ends the waits of all others: the server is back.
+const longOutage = 5
+
 // run is the flow's goroutine.
 func (w *flow) run() {
 	f := w.r.f
-	t := tries{most: f.settings.Tries}
+	w.tries.most = f.settings.Tries
 	for {
-		at := w.at
 		err := w.connect()
-		if w.at > at {
-			t.failed = 0
-		}
 		switch {
 		case err == nil, w.r.ctx.Err() != nil:
 			w.finish(err)
@@ -66,20 +66,18 @@ func (w *flow) run() {
 		case errors.Is(err, errSlow):
 			continue
 		}
-		wait, again := t.next(err, !w.failed(err))
+		awaited, back := w.failed(err)
+		wait, again := w.tries.next(err, !awaited)
 		if !again {
 			place := ""
 			if w.at > 0 || !isFinal(err) {
 				place = fmt.Sprintf(" at byte %d", w.at)
 			}
-			w.finish(t.over(w.r.object.Name, place, err))
+			w.finish(w.tries.over(w.r.object.Name, place, err))
 			return
 		}
 		f.retries.Add(1)
-		if !pause(w.r.ctx, wait) {
-			w.finish(context.Cause(w.r.ctx))
-			return
-		}
+		pause(w.r.ctx, wait, back)
 	}
 }
 
@@ -246,12 +244,12 @@ func (w *flow) add(n int) {
 	p.have += n
 	p.came += n
 	p.why = nil
-	if len(w.buf) == 0 {
-		if !w.sequential {
-			p.rate = float64(p.came) / max(time.Since(p.begun), time.Microsecond).Seconds()
-		}
-		p.done = true
+	if w.tries.failed >= longOutage {
+		close(r.f.back)
+		r.f.back = make(chan struct{})
 	}
+	w.tries.failed = 0
+	p.done = w.sequential && len(w.buf) == 0 // a range is when its connection is free
 	r.rouse(p)
 }
 
@@ -272,12 +270,17 @@ func (w *flow) turn() error {
 }
 
 // failed takes note of a try that failed with err, and reports whether the reader waits for the part. While it does not, nothing is given
-// up: the server may be back when it comes.
-func (w *flow) failed(err error) (awaited bool) {
-	w.r.f.mu.Lock()
-	defer w.r.f.mu.Unlock()
+// up: the server may be back when it comes. back is closed when others find that it is, unless it has asked for time.
+func (w *flow) failed(err error) (awaited bool, back <-chan struct{}) {
+	r := w.r
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
 	w.p.why = err
-	return w.r.waiting && len(w.r.parts) > 0 && w.r.parts[0] == w.p
+	var f *failure
+	if !errors.As(err, &f) || f.after == 0 {
+		back = r.f.back
+	}
+	return r.waiting && len(r.parts) > 0 && r.parts[0] == w.p, back
 }
 
 // finish is called when the flow ends, with the reason if not all has come.
@@ -285,8 +288,8 @@ func (w *flow) finish(err error) {
 	r := w.r
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
-	w.p.err = err
-	w.p.done = true
+	w.p.err, w.p.done = err, true
+	w.p.rate = float64(w.p.came) / max(time.Since(w.p.begun), time.Microsecond).Seconds()
 	switch {
 	case err != nil:
 		r.failed = true

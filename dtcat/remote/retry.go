@@ -92,15 +92,14 @@ func (o *outage) say(format string, args ...any) {
 // seconds is a time for people.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3g s", d.Seconds()) }
 
-// pause waits. It returns false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
+// pause waits for d, or until ctx ends, or early is closed.
+func pause(ctx context.Context, d time.Duration, early <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+	case <-early:
 	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -109,21 +108,22 @@ func (c *Client) retry(ctx context.Context, name string, try func() error) error
 	t := tries{most: c.settings.Tries}
 	o := outage{s: &c.settings, name: name, since: time.Now()}
 	for {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+		}
 		err := try()
 		if err == nil {
 			o.ends()
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+			continue
 		}
 		wait, again := t.next(err, false)
 		if !again {
 			return t.over(name, "", err)
 		}
 		o.lasts("no answer", err, wait)
-		if !pause(ctx, wait) {
-			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
-		}
+		pause(ctx, wait, nil)
 	}
 }

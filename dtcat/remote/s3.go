@@ -117,6 +117,7 @@ type exchange struct {
 	said   struct {
 		XMLName                             xml.Name
 		Code, Message, Region, StorageClass string
+		ActualObjectSize                    string
 	}
 	start []byte // of the body
 }
@@ -149,6 +150,9 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	plain.Body = io.NopCloser(bytes.NewReader(body))
 	if answer.StatusCode != http.StatusOK {
 		_ = xml.Unmarshal(body, &x.said) // where it is no XML, the status has to do
+		if size := x.said.ActualObjectSize; size != "" && answer.Header.Get("Content-Range") == "" {
+			answer.Header.Set("Content-Range", "bytes */"+size)
+		}
 	}
 	return &plain, nil
 }

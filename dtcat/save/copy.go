@@ -63,14 +63,14 @@ func (f *Folder) Find(o *remote.Object) (*Copy, error) {
 		c.second = true
 		return c, c.sameAs(first.object.Name)
 	}
-	if len(f.pending) > 0 {
-		if err := f.commit(); err != nil {
-			f.mu.Unlock()
-			return nil, err
-		}
-	}
 	var e *entry
 	if known := f.byPath[c.path]; known != nil {
+		if known.unnamed {
+			if err := f.commit(); err != nil {
+				f.mu.Unlock()
+				return nil, err
+			}
+		}
 		e = new(*known)
 	}
 	f.open[c.path] = c
@@ -348,20 +348,13 @@ func (c *Copy) finish(size int64, tag string) error {
 		return err
 	}
 	c.object.Bytes, c.object.ETag = size, tag
-	part := partOf(c.path)
-	if !c.object.Modified.IsZero() {
-		if err := c.f.do("set time", part, func() error { return c.f.root.Chtimes(part, time.Time{}, c.object.Modified) }); err != nil {
-			return err
-		}
-	}
-	if err := c.f.sync(c.file, part); err != nil {
+	if err := c.f.sync(c.file, partOf(c.path)); err != nil {
 		c.broken = true
 		return err
 	}
-	if err := c.f.finish(c.entry()); err != nil {
-		return err
-	}
-	return c.file.Close()
+	err := c.file.Close()
+	c.file = nil // the part is the folder's now, also if that can't write its manifest
+	return errors.Join(err, c.f.finish(c.entry()))
 }
 
 // Close keeps what was written as a part, if it is not whole. It returns what went wrong only if no call before has.

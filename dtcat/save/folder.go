@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -53,6 +54,7 @@ type Folder struct {
 	open     map[string]*Copy // being written, or to be
 	pending  []*entry         // whole, and their parts are synced; the manifest and the names are still to come
 	since    int64            // bytes of pending
+	failed   bool             // the manifest could not be written the last time, which was told
 	size     int              // of the manifest, as it was written last
 	durable  map[string]bool  // folders that are on the disk, with all above them
 	renamed  map[string]bool  // folders in which names have changed since
@@ -161,8 +163,10 @@ func (f *Folder) Close() error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.pending) > 0 {
-		errs = append(errs, f.commit())
+	if told := f.failed; len(f.pending) > 0 {
+		if err := f.commit(); !told {
+			errs = append(errs, err)
+		}
 	}
 	for dir := range f.renamed {
 		errs = append(errs, f.syncDir(dir))
@@ -183,7 +187,9 @@ func (f *Folder) finish(e *entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.put(e)
-	f.pending = append(f.pending, f.byPath[e.Path])
+	e = f.byPath[e.Path]
+	e.unnamed = true
+	f.pending = append(f.pending, e)
 	f.since += e.Bytes
 	// With very many small objects the manifest would be most of what is written. Then some share one writing of it.
 	const short = 64 << 10
@@ -232,11 +238,14 @@ func (f *Folder) nameNow(name string) error {
 
 // commit writes the manifest, and then gives what is whole its name. f.mu is locked.
 func (f *Folder) commit() error {
-	if err := f.writeManifest(); err != nil {
+	err := f.writeManifest()
+	f.failed = err != nil
+	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, e := range f.pending {
+		e.unnamed = false
 		errs = append(errs, f.name(e))
 	}
 	f.pending, f.since = nil, 0
@@ -252,6 +261,11 @@ func (f *Folder) name(e *entry) error {
 			return err
 		case info != nil:
 			return f.inTheWay(e.Path)
+		}
+	}
+	if !e.Modified.IsZero() {
+		if err := f.do("set time", e.Path, func() error { return f.root.Chtimes(partOf(e.Path), time.Time{}, e.Modified) }); err != nil {
+			return err
 		}
 	}
 	if err := f.do("name", e.Path, func() error { return f.root.Rename(partOf(e.Path), e.Path) }); err != nil {

@@ -22,6 +22,8 @@ type entry struct {
 	Have     int64  // bytes that are there and have the checksum; there may be more
 	SHA256   string // of these, in hexadecimal digits
 	Old      bool   `json:",omitempty"` // the file of that name is from before, and is replaced
+
+	unnamed bool // whole, but the part has its name not yet
 }
 
 func (e *entry) whole() bool { return e.Have == e.Bytes }

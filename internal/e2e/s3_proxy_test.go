@@ -33,6 +33,7 @@ const (
 	fault500     fault = "500"        //
 	fault503     fault = "503"        // with Retry-After
 	fault429     fault = "429"        // without
+	faultDenied  fault = "403"        //
 	faultShort   fault = "short"      // the body ends at a byte, rightly as far as HTTP goes
 	faultMore    fault = "more"       // a Content-Length of more than there is
 	faultLess    fault = "less"       // a Content-Length of less than there is
@@ -330,6 +331,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	case fault429:
 		p.refuse(w, r, http.StatusTooManyRequests, "TooManyRequests")
+		return
+	case faultDenied:
+		p.refuse(w, r, http.StatusForbidden, "AccessDenied")
 		return
 	case faultWhole:
 		request.Header.Del("Range")

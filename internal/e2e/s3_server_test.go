@@ -228,7 +228,7 @@ func cleanEnv(more ...string) []string {
 			env = append(env, name+"=")
 		}
 	}
-	env = append(env, "AWS_SHARED_CREDENTIALS_FILE=/nonexistent", "AWS_CONFIG_FILE=/nonexistent", "HOME=/nonexistent")
+	env = append(env, "HOME=/nonexistent")
 	return append(env, more...)
 }
 
@@ -262,7 +262,7 @@ func noSecrets(t testing.TB, text string) {
 func reads(t testing.TB, what string, r result, want []byte) {
 	t.Helper()
 	if r.Codes[0] != 0 || r.Errs[0] != "" {
-		t.Errorf("%s: exit %d\n%s", what, r.Codes[0], r.Errs[0])
+		t.Errorf("%s: exit %d\n%.1000s", what, r.Codes[0], r.Errs[0])
 	}
 	same(t, what, string(r.Out), string(want))
 }
@@ -339,6 +339,14 @@ func (s *s3Server) put(t testing.TB, bucket, key string, content []byte) string 
 		return err
 	})
 	return tag
+}
+
+// remove deletes an object.
+func (s *s3Server) remove(t testing.TB, bucket, key string) {
+	t.Helper()
+	s.do(t, "delete "+key, func(ctx context.Context) error {
+		return s.client.RemoveObject(ctx, bucket, key, minio.RemoveObjectOptions{})
+	})
 }
 
 // tag returns the ETag of an object.
