@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -92,9 +93,10 @@ func received(o *Object, from int64, r *http.Response) (got, error) {
 			g.tag = ""
 		}
 	}
+	if g.tag == "" && r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		g.tag = o.Tag // its size says enough
+	}
 	switch {
-	case g.tag == "" && r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		g.tag = o.Tag
 	case o.Tag != "" && g.tag == "":
 		return got{}, passing("", "the server does not say which version it sends")
 	case o.Tag != "" && g.tag != "" && g.tag != o.Tag:
@@ -154,6 +156,16 @@ func wholeSize(text string) int64 {
 func digits(text string) (int64, error) {
 	n, err := strconv.ParseUint(text, 10, 62)
 	return int64(n), err
+}
+
+// readSoon reads a body that is not an object's, but a listing or an excuse, up to a size. Who sends it too slowly is given up.
+func readSoon(body io.ReadCloser, most int64, limit time.Duration) ([]byte, error) {
+	timer := time.AfterFunc(limit, func() { drop(body) })
+	text, err := io.ReadAll(io.LimitReader(body, most))
+	if !timer.Stop() && err != nil {
+		err = os.ErrDeadlineExceeded
+	}
+	return text, err
 }
 
 // drop closes a body of which nothing, or no more, is wanted.

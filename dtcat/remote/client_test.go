@@ -58,31 +58,31 @@ func TestSettings(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		settings Settings
-		env      string // NAME=VALUE,…; FILE is the file
-		file     string
-		want     string // the error, with FILE; or else id secret token from
+		env      string // NAME=VALUE,…
+		file     string // what is in the file @@
+		want     string // the error; or else id secret token from
 	}{
 		{"nothing", Settings{}, "", "", "   "},
 		{"none, though there is", Settings{Credentials: "none"}, "AWS_ACCESS_KEY_ID=ID,AWS_SECRET_ACCESS_KEY=S", "", "   "},
 		{"variables", Settings{}, "AWS_ACCESS_KEY_ID=ID,AWS_SECRET_ACCESS_KEY=S,AWS_SESSION_TOKEN=T,AWS_PROFILE=x", "", "ID S T AWS_ACCESS_KEY_ID"},
-		{"JSON", Settings{Credentials: "FILE"}, "AWS_ACCESS_KEY_ID=ID,AWS_SECRET_ACCESS_KEY=S", "\ufeff {\"key_id\": \"I\", \"key\": \"K\"}\n", "I K  FILE"},
-		{"profile", Settings{Credentials: "FILE"}, "", profiles, "ID1 " + hidden + "  profile default of FILE"},
-		{"named profile", Settings{Credentials: "FILE"}, "AWS_PROFILE=two", profiles, "ID3 a=b T profile two of FILE"},
-		{"shared file", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=FILE", profiles, "ID1 " + hidden + "  profile default of FILE"},
-		{"shared file, named profile", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=FILE,AWS_PROFILE=two", profiles, "ID3 a=b T profile two of FILE"},
-		{"shared file without a default", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=FILE", "[x]\n", "   "},
+		{"JSON", Settings{Credentials: "@@"}, "AWS_ACCESS_KEY_ID=ID,AWS_SECRET_ACCESS_KEY=S", "\ufeff {\"key_id\": \"I\", \"key\": \"K\"}\n", "I K  @@"},
+		{"profile", Settings{Credentials: "@@"}, "", profiles, "ID1 " + hidden + "  profile default of @@"},
+		{"named profile", Settings{Credentials: "@@"}, "AWS_PROFILE=two", profiles, "ID3 a=b T profile two of @@"},
+		{"shared file", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=@@", profiles, "ID1 " + hidden + "  profile default of @@"},
+		{"shared file, named profile", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=@@,AWS_PROFILE=two", profiles, "ID3 a=b T profile two of @@"},
+		{"shared file without a default", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=@@", "[x]\n", "   "},
 
 		{"half of the variables", Settings{Credentials: ""}, "AWS_ACCESS_KEY_ID=ID", "", "AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not (hint: export both, or --credentials FILE)"},
 		{"other half", Settings{}, "AWS_SECRET_ACCESS_KEY=" + hidden, "", "AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not (hint: export both, or --credentials FILE)"},
 		{"no file", Settings{Credentials: "/nowhere/x"}, "", "", "--credentials /nowhere/x: no such file or directory (hint: --credentials FILE, or none)"},
-		{"neither form", Settings{Credentials: "FILE"}, "", hidden, "--credentials FILE: this is neither JSON nor a file of AWS profiles" + formHint},
-		{"broken JSON", Settings{Credentials: "FILE"}, "", `{"key_id": "I", "key": ` + hidden, "--credentials FILE: this is no JSON that can be read" + formHint},
-		{"no key_id", Settings{Credentials: "FILE"}, "", `{"key": "` + hidden + `"}`, "--credentials FILE: there is no key_id in it" + formHint},
-		{"no key", Settings{Credentials: "FILE"}, "", `{"key_id": "I"}`, "--credentials FILE: there is no key in it" + formHint},
-		{"too large", Settings{Credentials: "FILE"}, "", strings.Repeat(hidden, 200_000), "--credentials FILE: more than 1024 KiB, so it is something else" + formHint},
-		{"half a profile", Settings{Credentials: "FILE"}, "AWS_PROFILE=half", profiles, "--credentials FILE: the profile half has no aws_secret_access_key" + formHint},
-		{"no such profile", Settings{Credentials: "FILE"}, "AWS_PROFILE=x", profiles, "--credentials FILE: there is no profile x in it (hint: AWS_PROFILE chooses one that is there)"},
-		{"no such shared profile", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=FILE,AWS_PROFILE=x", profiles, "AWS_SHARED_CREDENTIALS_FILE FILE: there is no profile x in it (hint: AWS_PROFILE chooses one that is there)"},
+		{"neither form", Settings{Credentials: "@@"}, "", hidden, "--credentials @@: this is neither JSON nor a file of AWS profiles" + formHint},
+		{"broken JSON", Settings{Credentials: "@@"}, "", `{"key_id": "I", "key": ` + hidden, "--credentials @@: this is no JSON that can be read" + formHint},
+		{"no key_id", Settings{Credentials: "@@"}, "", `{"key": "` + hidden + `"}`, "--credentials @@: there is no key_id in it" + formHint},
+		{"no key", Settings{Credentials: "@@"}, "", `{"key_id": "I"}`, "--credentials @@: there is no key in it" + formHint},
+		{"too large", Settings{Credentials: "@@"}, "", strings.Repeat(hidden, 200_000), "--credentials @@: more than 1024 KiB, so it is something else" + formHint},
+		{"half a profile", Settings{Credentials: "@@"}, "AWS_PROFILE=half", profiles, "--credentials @@: the profile half has no aws_secret_access_key" + formHint},
+		{"no such profile", Settings{Credentials: "@@"}, "AWS_PROFILE=x", profiles, "--credentials @@: there is no profile x in it (hint: AWS_PROFILE chooses one that is there)"},
+		{"no such shared profile", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=@@,AWS_PROFILE=x", profiles, "AWS_SHARED_CREDENTIALS_FILE @@: there is no profile x in it (hint: AWS_PROFILE chooses one that is there)"},
 		{"a profile and no file", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=/nowhere/x,AWS_PROFILE=x", "", "AWS_PROFILE x: /nowhere/x: no such file or directory (hint: --credentials FILE, or none)"},
 		{"no shared file", Settings{}, "AWS_SHARED_CREDENTIALS_FILE=/nowhere/x", "", "AWS_SHARED_CREDENTIALS_FILE /nowhere/x: no such file or directory (hint: --credentials FILE, or none)"},
 
@@ -97,23 +97,23 @@ func TestSettings(t *testing.T) {
 		{"style", Settings{Style: "dns"}, "", "", `--s3-style: "dns" is none of auto, path and virtual`},
 		{"region", Settings{Region: "a b"}, "", "", `--region: "a b" is no name of a region`},
 		{"region by a variable", Settings{}, "AWS_DEFAULT_REGION=a/b", "", `AWS_DEFAULT_REGION: "a/b" is no name of a region`},
-		{"no certificates", Settings{CACert: "FILE"}, "", "x", "--ca-cert FILE: there is no certificate in PEM form in it (hint: it has lines with BEGIN CERTIFICATE)"},
+		{"no certificates", Settings{CACert: "@@"}, "", "x", "--ca-cert @@: there is no certificate in PEM form in it (hint: it has lines with BEGIN CERTIFICATE)"},
 		{"no file of certificates", Settings{}, "AWS_CA_BUNDLE=/nowhere/x", "", "AWS_CA_BUNDLE /nowhere/x: no such file or directory (hint: a file of certificates in PEM form)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clearEnvironment(t)
 			file := writeFile(t, test.file)
-			named := func(s string) string { return strings.ReplaceAll(s, "FILE", file) }
+			named := func(s string) string { return strings.ReplaceAll(s, "@@", file) }
 			s := test.settings
-			if s.Credentials == "FILE" {
+			if s.Credentials == "@@" {
 				s.Credentials = file
 			}
-			if s.CACert == "FILE" {
+			if s.CACert == "@@" {
 				s.CACert = file
 			}
 			for v := range strings.SplitSeq(test.env, ",") {
 				if name, value, found := strings.Cut(v, "="); found {
-					t.Setenv(name, strings.Replace(value, "FILE", file, 1))
+					t.Setenv(name, strings.Replace(value, "@@", file, 1))
 				}
 			}
 			c, err := New(s)
@@ -127,9 +127,7 @@ func TestSettings(t *testing.T) {
 				}
 				return
 			}
-			want := strings.ReplaceAll(named(test.want), "--credentials "+file+", or none", "--credentials FILE, or none")
-			want = strings.ReplaceAll(want, "or --credentials "+file, "or --credentials FILE")
-			want = strings.ReplaceAll(want, "(hint: --credentials "+file, "(hint: --credentials FILE")
+			want := named(test.want)
 			if err.Error() != want {
 				t.Errorf("\n     %v\nwant %s", err, want)
 			}

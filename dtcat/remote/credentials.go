@@ -122,7 +122,7 @@ func (e *noProfileError) Error() string { return "there is no profile " + shown(
 // readProfile reads one of the profiles in a file as AWS's tools write it.
 func readProfile(text, file, profile string) (keys, error) {
 	k := keys{from: "profile " + shown(profile) + " of " + file}
-	any, found, inside := false, false, false
+	profiles, found, inside := false, false, false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' || line[0] == ';' {
@@ -131,7 +131,7 @@ func readProfile(text, file, profile string) (keys, error) {
 		if line[0] == '[' && line[len(line)-1] == ']' {
 			name := strings.TrimSpace(line[1 : len(line)-1])
 			name = strings.TrimSpace(strings.TrimPrefix(name, "profile "))
-			any, inside = true, name == profile
+			profiles, inside = true, name == profile
 			found = found || inside
 			continue
 		}
@@ -149,7 +149,7 @@ func readProfile(text, file, profile string) (keys, error) {
 		}
 	}
 	switch {
-	case !any:
+	case !profiles:
 		return keys{}, errors.New("this is neither JSON nor a file of AWS profiles")
 	case !found:
 		return keys{}, &noProfileError{profile}

@@ -39,7 +39,7 @@ func hinted(hint, format string, args ...any) error {
 
 // unanswered says in words why a request had no answer.
 func unanswered(err error, scheme string) error {
-	if scheme == "http" && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if scheme == "http" && (errors.Is(err, io.EOF) || isCut(err)) {
 		return passing("if it speaks TLS: https:// instead of http://", "%w", inWords{"the server ends the connection without an answer", err})
 	}
 	return network(err)
@@ -51,12 +51,15 @@ func network(err error) error {
 	if errors.As(err, &known) {
 		return known // of a redirect that is not followed
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err // whoever ended it knows why
-	}
 	var wrapped *url.Error
 	for errors.As(err, &wrapped) {
 		err = wrapped.Err // its text has the whole address, with what is secret in it
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // whoever ended it knows why
+	}
+	if strings.HasPrefix(err.Error(), "failed to parse Location header") { // its text goes on with an address, maybe with a password
+		return final("", "it is redirected to what is no web address")
 	}
 	if f := certificate(err); f != nil {
 		return f
@@ -64,6 +67,13 @@ func network(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "proxyconnect" {
 		return passing("HTTPS_PROXY, HTTP_PROXY and NO_PROXY say which is used", "the proxy can't be reached: %w", cause(op.Err))
+	}
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return passing("is the name right?", "%w", cause(err))
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return passing("is the server there, and the port right?", "%w", cause(err))
 	}
 	return &failure{err: cause(err), again: true}
 }
@@ -122,12 +132,12 @@ func cause(err error) error {
 	timeout, isNet := err.(net.Error) //nolint:errorlint // of the outermost
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return hinted("is the name right?", "no such host: %w", inWords{shown(dns.Name), err})
+		text = "no such host: " + shown(dns.Name)
 	case errors.As(err, &dns):
 		text = "the name " + shown(dns.Name) + " can't be looked up: " + shown(dns.Err)
 	case errors.Is(err, syscall.ECONNREFUSED) && errors.As(err, &op) && op.Addr != nil:
-		return hinted("is the server there, and the port right?", "%w by %s", inWords{"connection refused", err}, op.Addr)
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		text = "connection refused by " + op.Addr.String()
+	case isCut(err):
 		text = "the server cut the connection"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		text = "the connection ended too early"
@@ -142,6 +152,11 @@ func cause(err error) error {
 		}
 	}
 	return inWords{text, err}
+}
+
+// isCut reports whether the other side ended a connection that was in use.
+func isCut(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || strings.HasSuffix(err.Error(), "server closed idle connection")
 }
 
 // inWords is an error with a better text.

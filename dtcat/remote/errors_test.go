@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,9 +206,18 @@ func TestUnreachable(t *testing.T) {
 			}
 		}
 	}
-	t.Setenv("HTTPS_PROXY", "http://"+gone)
-	_, err = newClient(t, Settings{Tries: 1}).List(t.Context(), "https://server.example/x")
-	if want := "https://server.example/x: the proxy can't be reached: connection refused by " + gone; err == nil || !strings.HasPrefix(err.Error(), want) {
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(silent.Close)
+	c := newClient(t, Settings{Endpoint: silent.URL, Stall: 50 * time.Millisecond})
+	for _, name := range []string{silent.URL + "/x", "s3://bucket/x", "s3://bucket/"} {
+		if _, err := c.List(t.Context(), name); err == nil || err.Error() != name+": no answer in time" {
+			t.Error(err)
+		}
+	}
+	c = newClient(t, Settings{})
+	c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: gone})
+	_, err = c.List(t.Context(), "https://server.example/x")
+	if want := "https://server.example/x: the proxy can't be reached: connection refused by " + gone; err == nil || err.Error() != want+" (hint: HTTPS_PROXY, HTTP_PROXY and NO_PROXY say which is used)" {
 		t.Errorf("     %v\nwant %s", err, want)
 	}
 }

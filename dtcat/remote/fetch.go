@@ -154,8 +154,9 @@ func (f *Fetch) plan() {
 			if r.wants {
 				r.grant()
 			}
-			// It is not known how many more parts it wants, and what is behind it must not take them all.
-			room = f.window / 2
+			if left := r.object.Size - r.next; left < 0 || left > f.size {
+				room = f.window / 2 // it wants more parts, and what is behind it must not take them all
+			}
 		default:
 			for r.next < r.object.Size && f.used < room {
 				end := min(r.next+f.size, r.object.Size)

@@ -286,6 +286,9 @@ func TestWithoutRanges(t *testing.T) {
 		want  string
 	}{
 		{"the same", -1, "", func(n int) fault { return fault{cut: 170 * (n + 1), with: io.ErrUnexpectedEOF} }, nil, ""},
+		{"an end that is none", -1, "", func(n int) fault {
+			return fault{cut: []int{500, 0}[n], with: &failure{err: fmt.Errorf("read: %w", io.EOF), again: true}}
+		}, nil, ""},
 		{"the same, of a known size", 1000, "", func(n int) fault { return fault{cut: 170 * (n + 1)} }, nil, ""},
 		{"breaks where it was there already", -1, "", func(n int) fault { return fault{cut: []int{500, 100, 499, 0}[n], with: errReset} }, nil, ""},
 		{"other bytes", -1, "", func(n int) fault { return fault{cut: []int{500, 0}[n], with: errReset} },
@@ -597,6 +600,32 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// What is read ahead ends too when nobody reads it.
+func TestCloseUnread(t *testing.T) {
+	for _, ranges := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newFake()
+			o := s.add("s3://b/k", 1000, 1)
+			o.ranges = ranges
+			f := fetch(t.Context(), testSettings(nil), 100, Item{Object: o}, Item{Object: o})
+			r := f.Next()
+			time.Sleep(time.Hour)
+			if n, err := r.Read(make([]byte, 1000)); n != 100 || err != nil {
+				t.Error(n, err)
+			}
+			r.Close()
+			synctest.Wait()
+			if f.used > firstWindow || s.open > 1 {
+				t.Error(f.used, "buffers in use,", s.open, "connections")
+			}
+			f.Close()
+			if _, err := f.Next().Read(make([]byte, 1)); !errors.Is(err, fs.ErrClosed) || s.open != 0 {
+				t.Error(err, s.open, "connections")
+			}
+		})
+	}
+}
+
 // Closing a reader while another goroutine is in Read never lets it have other bytes.
 func TestCloseInRead(t *testing.T) {
 	s := newFake()
@@ -731,7 +760,7 @@ func TestRealServer(t *testing.T) {
 	f := fetch(t.Context(), settings, 50_000, items...)
 	defer f.Close()
 	for i, item := range items {
-		if err := iotest.TestReader(io.MultiReader(f.Next()), s.data[item.Object.Name]); err != nil {
+		if err := iotest.TestReader(f.Next(), s.data[item.Object.Name]); err != nil {
 			t.Fatal(i, err)
 		}
 	}

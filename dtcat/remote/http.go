@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,12 +14,13 @@ import (
 
 // A webStore gets objects by their addresses.
 type webStore struct {
-	client *http.Client
-	agent  string
+	client   *http.Client
+	agent    string
+	patience time.Duration // with an answer that has begun
 }
 
 func newWebStore(transport http.RoundTripper, s Settings) *webStore {
-	return &webStore{&http.Client{Transport: transport, CheckRedirect: checkRedirect}, s.Agent}
+	return &webStore{&http.Client{Transport: transport, CheckRedirect: checkRedirect}, s.Agent, 3 * s.Stall}
 }
 
 // checkRedirect follows redirects, but takes nothing secret to another server: net/http would take a password to another port, from
@@ -94,7 +94,7 @@ func (s *webStore) ask(ctx context.Context, o *Object, from, to int64) (*http.Re
 		}
 		return nil, &ChangedError{o.Name, o.Tag, is}
 	}
-	return nil, webFailure(o.url, answer)
+	return nil, s.failure(o.url, answer)
 }
 
 // stat finds out whether an object is there, and whether ranges of its very version can be asked for. Not every server allows HEAD, and
@@ -124,9 +124,9 @@ func (s *webStore) get(ctx context.Context, o *Object, from, to int64) (got, err
 	return g, err
 }
 
-// webFailure says why a server does not give what it was asked for.
-func webFailure(u *url.URL, r *http.Response) *failure {
-	start, _ := io.ReadAll(io.LimitReader(r.Body, 4<<10))
+// failure says why a server does not give what it was asked for.
+func (s *webStore) failure(u *url.URL, r *http.Response) *failure {
+	start, _ := readSoon(r.Body, 4<<10, s.patience) // as much as there is of it
 	f := &failure{again: mayPass(r.StatusCode), after: retryAfter(r.Header, time.Now())}
 	end, signed := expiry(u)
 	switch r.StatusCode {

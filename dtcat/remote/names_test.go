@@ -36,7 +36,6 @@ func TestWebName(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	long := strings.Repeat("x", 300)
 	for _, test := range []struct{ rest, want string }{
 		{"data_0000.txt", "data_0000.txt"},
 		{"run 7/ünïcödé.csv", "run 7/ünïcödé.csv"},
@@ -55,18 +54,14 @@ func TestPaths(t *testing.T) {
 		{"%2E%2E", "%252E%252E"},
 		{"bad\xff", "bad%FF"},
 		{"to\u202eleft", "to%E2%80%AEleft"},
-		{long, long[:150] + "%69d0f5f0cbe0d3ee0bd5a8ed7b1a31b3"},
 	} {
-		got := safePath(test.rest)
-		if test.rest == long {
-			if len(got) != 183 || got[:150] != long[:150] || got == safePath(long+"x") {
-				t.Errorf("a long name: %q", got)
-			}
-			continue
-		}
-		if got != test.want {
+		if got := safePath(test.rest); got != test.want {
 			t.Errorf("%q: %q, want %q", test.rest, got, test.want)
 		}
+	}
+	long := strings.Repeat("é", 150)
+	if a, b := safePath(long+"a"), safePath(long+"b"); a == b || len(a) != 183 || a[:150] != long[:150] {
+		t.Errorf("long names: %q %q", a, b)
 	}
 	for _, test := range []struct{ address, want string }{
 		{"https://host/a/b.csv?x=1", "b.csv"},

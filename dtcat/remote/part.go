@@ -34,11 +34,11 @@ type part struct {
 // ranges, all there is into one part after another.
 type flow struct {
 	r     *Reader
-	p     *part // to be filled
-	tries tries
+	p     *part  // to be filled
 	buf   []byte // what is empty of it
 	at    int64
 	end   int64 // −1: not known
+	tries tries // since the last byte came
 
 	// Without ranges a connection can begin only at byte 0, and what it brings again must be the same:
 	sequential bool
@@ -157,7 +157,7 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// broken puts the end of a connection into words.
+// broken puts into words how a connection ended before all had come.
 func broken(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errEarly

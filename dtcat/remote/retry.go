@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -90,7 +91,7 @@ func (o *outage) say(format string, args ...any) {
 }
 
 // seconds is a time for people.
-func seconds(d time.Duration) string { return fmt.Sprintf("%.3g s", d.Seconds()) }
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s" }
 
 // pause waits for d, or until ctx ends, or early is closed.
 func pause(ctx context.Context, d time.Duration, early <-chan struct{}) {

@@ -71,6 +71,14 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+func TestSeconds(t *testing.T) {
+	for want, d := range map[string]time.Duration{"10 s": 10 * time.Second, "0.25 s": 250 * time.Millisecond, "4321 s": 4321 * time.Second} {
+		if got := seconds(d); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestRetryCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

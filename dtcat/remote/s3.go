@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +28,8 @@ import (
 type s3Store struct {
 	transport http.RoundTripper
 	agent     string
-	endpoint  *url.URL // without a path
+	patience  time.Duration // with an answer that has begun
+	endpoint  *url.URL      // without a path
 	keys      keys
 	region    string // as it was set; empty: as servers say
 	lookup    minio.BucketLookupType
@@ -37,7 +40,7 @@ type s3Store struct {
 }
 
 func newS3Store(transport http.RoundTripper, s Settings) (*s3Store, error) {
-	store := &s3Store{transport: transport, agent: s.Agent, regions: map[string]string{}}
+	store := &s3Store{transport: transport, agent: s.Agent, patience: 3 * s.Stall, regions: map[string]string{}}
 	var err error
 	if store.endpoint, err = parseEndpoint(s.Endpoint); err != nil {
 		return nil, err
@@ -67,12 +70,14 @@ func newS3Store(transport http.RoundTripper, s Settings) (*s3Store, error) {
 
 var regionName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+const amazon = "s3.amazonaws.com" // who gives no endpoint means AWS
+
 // parseEndpoint checks where S3 is. Without a scheme it is https.
 func parseEndpoint(given string) (*url.URL, error) {
 	text, variable := given, ""
 	if text == "" {
 		if text, variable = env("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"); text == "" {
-			text = "https://s3.amazonaws.com"
+			text = "https://" + amazon
 		}
 	}
 	if !strings.Contains(text, "://") {
@@ -140,7 +145,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodHead || x.object && (answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent) {
 		return &plain, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, largestListing))
+	body, err := readSoon(answer.Body, largestListing, x.store.patience)
 	drop(answer.Body)
 	if err != nil {
 		x.err = err
@@ -328,6 +333,8 @@ const (
 // explain says why a request was not answered as it should have been.
 func (s *s3Store) explain(x *exchange, err error, bucket, region string) error {
 	switch {
+	case x.err != nil && s.endpoint.Host == amazon && errors.As(x.err, new(*net.DNSError)):
+		return passing("--endpoint https://HOST:PORT, if it is not AWS", "%w", cause(x.err))
 	case x.err != nil:
 		return unanswered(x.err, s.endpoint.Scheme)
 	case x.answer == nil:
@@ -342,6 +349,9 @@ func (s *s3Store) explain(x *exchange, err error, bucket, region string) error {
 		if !f.again {
 			return s.notS3()
 		}
+	}
+	if status == http.StatusOK {
+		return final("", "the server's listing can't be understood: %s", brief(err.Error()))
 	}
 	what := x.said.Code
 	if what == "" {
@@ -371,9 +381,9 @@ func (s *s3Store) words(x *exchange, what, bucket, region string) error {
 		const hint = "set the clock: timedatectl set-ntp true"
 		switch {
 		case ahead > 0:
-			return hinted(hint, "the clock of this machine is %s ahead of the server's, so no signature is taken", ahead)
+			return hinted(hint, "the clock of this machine is %s ahead of the server's, so no signature is taken", minutes(ahead))
 		case ahead < 0:
-			return hinted(hint, "the clock of this machine is %s behind the server's, so no signature is taken", -ahead)
+			return hinted(hint, "the clock of this machine is %s behind the server's, so no signature is taken", minutes(-ahead))
 		}
 		return hinted(hint, "the clock of this machine differs too much from the server's")
 	}
@@ -401,7 +411,7 @@ func (s *s3Store) words(x *exchange, what, bucket, region string) error {
 	case "InvalidBucketName":
 		return hinted("s3://BUCKET/KEY", "%s is no name of a bucket", shown(bucket))
 	case "InvalidObjectState":
-		return hinted("aws s3api restore-object", "the object is archived%s, and must be restored before it can be read", in(x.said.StorageClass))
+		return hinted("aws s3api restore-object", "the object is archived%s, and must be restored before it can be read", inClass(x.said.StorageClass))
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "InvalidRegion", "IllegalLocationConstraintException":
 		if right := x.region(); right != "" && right != region {
 			return hinted("--region "+right, "the bucket %s is in the region %s, not in %s", shown(bucket), right, region)
@@ -409,7 +419,7 @@ func (s *s3Store) words(x *exchange, what, bucket, region string) error {
 		return hinted("--region, or --endpoint", "the bucket %s is in another region than %s, or elsewhere", shown(bucket), region)
 	}
 	text := "the server answers " + statusText(status)
-	if x.said.Code != "" {
+	if x.said.Code != "" && x.said.Code != strconv.Itoa(status) {
 		text += ", " + brief(x.said.Code)
 		if x.said.Message != "" {
 			text += ": " + brief(x.said.Message)
@@ -418,22 +428,25 @@ func (s *s3Store) words(x *exchange, what, bucket, region string) error {
 	return errors.New(text)
 }
 
-func in(class string) string {
+// inClass is where an archived object is.
+func inClass(class string) string {
 	if class == "" {
 		return ""
 	}
 	return " (" + brief(class) + ")"
 }
 
+func minutes(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }
+
 // mostSkew is by how much the clocks of S3 and of who signs may differ.
 const mostSkew = 15 * time.Minute
 
-// clockError is how much the clock here is ahead of a server's, and whether that is too much. A second is lost on the way.
+// clockError is how much the clock here is ahead of a server's, and whether that is too much.
 func clockError(h http.Header, now time.Time) (ahead time.Duration, wrong bool) {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return 0, false
 	}
-	ahead = now.Sub(date).Round(time.Second)
-	return ahead, ahead.Abs() >= mostSkew-time.Minute
+	ahead = now.Sub(date)
+	return ahead.Round(time.Minute), ahead.Abs() >= mostSkew-time.Minute
 }

@@ -680,11 +680,13 @@ func TestCloseWhileOpen(t *testing.T) {
 		holds(t, c, data)
 		var wg sync.WaitGroup
 		begun := make(chan struct{})
+		begin := sync.OnceFunc(func() { close(begun) })
 		wg.Go(func() {
+			defer begin()
 			for i := c.Have(); i < int64(len(data)); i += 100 {
 				_, err := c.Write(data[i : i+100])
 				if i == c.Have()+2500 {
-					close(begun)
+					begin()
 				}
 				if err != nil {
 					if !errors.Is(err, errClosed) {
@@ -713,11 +715,13 @@ func TestCloseWhileOpen(t *testing.T) {
 	f = open(t, dir)
 	var wg sync.WaitGroup
 	begun := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
 	wg.Go(func() {
+		defer begin()
 		for i := 0; ; i++ {
 			c, err := f.Find(object("x", data))
 			if i == 10 {
-				close(begun)
+				begin()
 			}
 			if errors.Is(err, errClosed) {
 				return

@@ -324,8 +324,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		p.refuse(w, r, http.StatusInternalServerError, "InternalError")
 		return
 	case fault503:
-		// A number of seconds, a time, and one that has gone by.
-		after := []string{"0", "1", time.Now().Add(time.Second).UTC().Format(http.TimeFormat), time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat)}
+		// A number of seconds, a time, and those that are no wait.
+		past := time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat)
+		after := []string{"1", time.Now().Add(time.Second).UTC().Format(http.TimeFormat), "0", past, "0", past, "soon", "-1"}
 		w.Header().Set("Retry-After", after[int(r.At*float64(len(after)))])
 		p.refuse(w, r, http.StatusServiceUnavailable, "SlowDown")
 		return

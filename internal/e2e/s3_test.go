@@ -547,12 +547,12 @@ func TestS3Clock(t *testing.T) {
 		args := s.cat(source)
 		args[0] = program
 		r := s3Run(t, nil, args)
-		refusesStream(t, r, 1, source+": ", "clock", "hour", "hint: ")
+		refusesStream(t, r, 1, source+": ", "clock", " 1h0m", "behind", "hint: ")
 		t.Log(strings.TrimSuffix(r.Errs[0], "\n"))
 	}
 }
 
-// buildBehind builds a dtcat whose signatures are an hour old. The module cache must stay as it is, so it takes a copy of minio-go.
+// buildBehind builds a dtcat with a clock that is an hour behind. The module cache must stay as it is, so it takes a copy of minio-go.
 func buildBehind(t testing.TB, program string) {
 	t.Helper()
 	const module = "github.com/minio/minio-go/v7"
@@ -572,7 +572,8 @@ func buildBehind(t testing.TB, program string) {
 	}
 	signer := filepath.Join(dir, "minio", "pkg", "signer", "request-signature-v4.go")
 	text := mustRead(t, signer)
-	behind := bytes.ReplaceAll(text, []byte("time.Now()"), []byte("time.Now().Add(-time.Hour)"))
+	now, hourAgo := []byte("time.Now()"), []byte("time.Now().Add(-time.Hour)")
+	behind := bytes.ReplaceAll(text, now, hourAgo)
 	if bytes.Equal(text, behind) {
 		t.Fatalf("%s has another clock", signer)
 	}
@@ -585,7 +586,16 @@ func buildBehind(t testing.TB, program string) {
 	}
 	mod := filepath.Join(dir, "go.mod")
 	command("go", "mod", "edit", "-replace", module+"="+filepath.Join(dir, "minio"), mod)
-	command("go", "build", "-modfile", mod, "-o", program, "./dtcat")
+	// So are dtcat's own.
+	ours, err := filepath.Abs("../../dtcat/remote/s3.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {ours: write(t, "s3.go", bytes.ReplaceAll(mustRead(t, ours), now, hourAgo))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	command("go", "build", "-modfile", mod, "-overlay", write(t, "overlay.json", overlay), "-trimpath", "-o", program, "./dtcat")
 }
 
 // A folder to which a run is being written is read object by object, in order, and its windows come out meanwhile.
