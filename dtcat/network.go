@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ const remoteUsage = `Settings of s3:// and http(s)://, as flags or in the enviro
 
 Proxies: HTTP_PROXY, HTTPS_PROXY, NO_PROXY. More is in dtcat/SOURCES.md.
 `
+
+const memoryLimit = 100 << 20 // of Go's heap, which aims at it
 
 // network reads the objects among the sources; it is nil if there are none: all through one remote.Fetch, which reads ahead of the decoders and across objects, in the order in
 // which they will be opened, and, with --save, into a folder.
@@ -79,6 +82,8 @@ func newNetwork(env *tool.Env, cli *remoteFlags) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is read ahead is up to 64 MiB that live; as much again must not become garbage before it is collected.
+	debug.SetMemoryLimit(memoryLimit)
 	n := &network{client: client}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.fetch = client.Fetch(n.ctx)

@@ -1,9 +1,6 @@
 package remote
 
-import (
-	"context"
-	"io"
-)
+import "context"
 
 // Head returns the first n bytes of an object, or all if it has fewer.
 func (c *Client) Head(ctx context.Context, o *Object, n int64) (head []byte, err error) {
@@ -19,7 +16,9 @@ func (c *Client) Head(ctx context.Context, o *Object, n int64) (head []byte, err
 			return err
 		}
 		defer g.body.Close()
-		head, err = io.ReadAll(io.LimitReader(g.body, n))
+		if head, err = readSoon(g.body, n, c.settings.Stall); err == nil && g.size >= n && int64(len(head)) < n {
+			err = errEarly
+		}
 		return err
 	})
 	return head, err

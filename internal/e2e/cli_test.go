@@ -111,7 +111,7 @@ func TestProgress(t *testing.T) {
 	r := pipeline(t, nil, stage{"dtcat", "--progress", "yes", file, file}, stage{"dthist"})
 	r.ok(t)
 	last := r.Errs[0][strings.LastIndex(r.Errs[0], "\r")+1:]
-	if !regexp.MustCompile(`^\x1b\[Kdtcat: \S+ words/s, 6 words, file 2 of 2, 100 % of this one, 2 rejected\n` + regexp.QuoteMeta(countOf(file, 2)) + `$`).MatchString(last) {
+	if !regexp.MustCompile(`^\x1b\[Kdtcat: \S+ words/s, 6 words, file 2 of 2, 86 bytes, \S+ MB/s \(100 % of 86 bytes\), 2 rejected\n` + regexp.QuoteMeta(countOf(file, 2)) + `$`).MatchString(last) {
 		t.Errorf("%q", last)
 	}
 	r = pipeline(t, nil, stage{"dtcat", file}, stage{"dthist"})
@@ -144,7 +144,7 @@ func TestProgressOfSlowSource(t *testing.T) {
 			feed.Close()
 			r := p.wait()
 			r.ok(t)
-			if !strings.Contains(r.Errs[0], "\r\x1b[Kdtcat: 0 words/s, 2 words, file 1 of 1, 0 rejected\r") {
+			if !regexp.MustCompile(`\r\x1b\[Kdtcat: 0 words/s, 2 words, file 1 of 1, \d+ bytes, 0\.0 MB/s, 0 rejected\r`).MatchString(r.Errs[0]) {
 				t.Errorf("no rate of 0: %q", r.Errs[0])
 			}
 			if test.more != "" && !strings.Contains(r.Errs[0], "rejected\r\x1b[Kdtcat: standard input:3: 6 columns wanted, 1 found\n") {

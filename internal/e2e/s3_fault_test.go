@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,7 +67,7 @@ func TestS3Faults(t *testing.T) {
 func TestS3EachFault(t *testing.T) {
 	s := sharedS3(t)
 	b := s.bucket(t)
-	text := cat(t, "sim:?seed=9&hits=400000", "--to", "csv")
+	text := cat(t, "sim:?seed=9&hits=250000", "--to", "csv")
 	s.put(t, b, "data.csv", text)
 	s.allow(t, b, "*", "s3:GetObject")
 	for _, kind := range []fault{faultReset, faultEnd, faultStall, fault500, fault503, fault429, faultShort, faultMore, faultLess, faultRange, faultWhole, faultHangUp, faultGone} {
@@ -79,7 +78,7 @@ func TestS3EachFault(t *testing.T) {
 				if connection != (r.Method == "") || !connection && !r.gets() {
 					return
 				}
-				if seen++; seen%2 == 0 && seen < 20 {
+				if seen++; seen%2 == 0 && seen < 9 {
 					r.Fault, r.At = kind, 0.4
 				}
 			})
@@ -152,9 +151,10 @@ func TestS3GivenUp(t *testing.T) {
 
 // A server that is away for a while is waited for, and both is told.
 func TestS3Outage(t *testing.T) {
+	t.Parallel()
 	s := sharedS3(t)
 	b := s.bucket(t)
-	text := cat(t, "sim:?seed=9&hits=400000", "--to", "csv")
+	text := cat(t, "sim:?seed=9&hits=250000", "--to", "csv")
 	s.put(t, b, "data.csv", text)
 	var since time.Time
 	p := s.proxy(t, func(r *proxied) {
@@ -180,7 +180,7 @@ func TestS3Outage(t *testing.T) {
 // An object that changes while it is read is an error which names it, and no byte of the new version comes out.
 func TestS3Changed(t *testing.T) {
 	s := sharedS3(t)
-	const n = 600000
+	const n = 300000
 	text := cat(t, "sim:?seed=10&hits="+strconv.Itoa(n), "--to", "csv")
 	for _, how := range []string{"overwritten", "versions", "grown", "deleted", "between the listing and the reading"} {
 		t.Run(how, func(t *testing.T) {
@@ -290,13 +290,14 @@ const s3Memory = 128 << 20
 // The proxy does what its faults are called: what a plain client sees.
 func TestS3Proxy(t *testing.T) {
 	s := sharedS3(t)
-	bucket, folder := s.smallRun(t)
-	content := mustRead(t, filepath.Join(folder, "data_1.txt"))
+	b := s.bucket(t)
+	content := cat(t, "sim:?seed=13&hits=100", "--to", "csv")
+	s.put(t, b, "data_1.txt", content)
 	curl, err := exec.LookPath("curl")
 	if err != nil {
 		missing(t, "curl", "apt-get install curl")
 	}
-	s.allow(t, bucket, "*", "s3:GetObject")
+	s.allow(t, b, "*", "s3:GetObject")
 	for kind, want := range map[fault]string{
 		well: "206 20 0", faultReset: "206 8 56", faultEnd: "206 8 18", faultStall: "206 8 28", fault500: "500 119 0", fault503: "503 114 0", fault429: "429 121 0", faultShort: "206 8 0",
 		faultMore: "206 20 18", faultLess: "206 8 0", faultRange: "206 20 0", faultDenied: "403 118 0", faultWhole: fmt.Sprintf("200 %d 0", len(content)),
@@ -307,7 +308,7 @@ func TestS3Proxy(t *testing.T) {
 				r.Fault, r.At = kind, 0.4
 			}
 		})
-		cmd := exec.Command(curl, "-s", "--http1.1", "--max-time", "2", "--cacert", s.ca.file, "-H", "Range: bytes=10-29", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{exitcode}", p.url+"/"+bucket+"/data_1.txt")
+		cmd := exec.Command(curl, "-s", "--http1.1", "--max-time", "2", "--cacert", s.ca.file, "-H", "Range: bytes=10-29", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{exitcode}", p.url+"/"+b+"/data_1.txt")
 		cmd.Env = append(environ(), cleanEnv()...)
 		out, _ := cmd.Output()
 		if text := string(out); text != want && (!strings.HasPrefix(text, want) || !strings.HasPrefix(want, "000")) {

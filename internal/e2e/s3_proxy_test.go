@@ -72,6 +72,7 @@ type proxy struct {
 	decide  func(r *proxied) // says what happens to a request or a connection by its Fault and At; one at a time
 	latency time.Duration    // before each answer, and of each connection twice
 	rate    int              // bytes a second of a connection; 0: as fast as they go
+	ahead   time.Duration    // how much the server's clock seems to be ahead
 
 	t        testing.TB
 	upstream *url.URL
@@ -343,12 +344,16 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	out := request.Clone(request.Context())
 	out.URL.Scheme, out.URL.Host = p.upstream.Scheme, p.upstream.Host // and out.Host is what the client signed
 	out.RequestURI = ""
+	p.early(out)
 	answer, err := p.client.RoundTrip(out)
 	if err != nil {
 		p.refuse(w, r, http.StatusBadGateway, "BadGateway")
 		return
 	}
 	defer answer.Body.Close()
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		answer.Header.Set("Date", date.Add(p.ahead).UTC().Format(http.TimeFormat))
+	}
 	p.update(func() { r.Status = answer.StatusCode })
 	size := answer.ContentLength
 	spoilt := r.Fault != well && r.Fault != faultWhole && request.Method == http.MethodGet && answer.StatusCode < 300 && size > 0
@@ -367,6 +372,18 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	p.spoil(w, r, answer, min(int64(r.At*float64(size)), size-1))
+}
+
+// early makes a signed request as much older as the server's clock seems to be ahead.
+func (p *proxy) early(r *http.Request) {
+	const form = "20060102T150405Z"
+	date, err := time.Parse(form, r.Header.Get("X-Amz-Date"))
+	if err != nil || p.ahead == 0 {
+		return
+	}
+	before := date.Add(-p.ahead)
+	r.Header.Set("X-Amz-Date", before.Format(form))
+	r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), date.Format("/20060102/"), before.Format("/20060102/"), 1))
 }
 
 // refuse answers as S3 does when something is wrong.

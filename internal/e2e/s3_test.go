@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -17,7 +16,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -492,7 +490,7 @@ func TestS3Refused(t *testing.T) {
 		{name: "another CA", flags: with("--ca-cert", stranger.file), says: []string{source + ": ", "certificate", "hint: --ca-cert"}},
 		{name: "a certificate for others", flags: with("--endpoint", "https://other.lab"), env: []string{"HTTPS_PROXY=" + elsewhere.url}, says: []string{source + ": ", "other.lab", "localhost", "hint: "}},
 		{name: "an expired certificate", flags: with("--endpoint", old.url), says: []string{source + ": ", "certificate", "expired", "hint: "}},
-		{name: "http to TLS", flags: with("--endpoint", "http://"+address), says: []string{source + ": ", "TLS", "hint: https://"}},
+		{name: "http to TLS", flags: with("--endpoint", "http://"+address, "--tries", "3"), says: []string{source + ": ", "TLS", "hint: ", "https://"}},
 		{name: "TLS to http", flags: with("--endpoint", "https://"+strings.TrimPrefix(plain.url, "http://")), says: []string{source + ": ", "TLS", "hint: http://"}},
 		{name: "nobody there", flags: with("--endpoint", "https://"+nobody, "--tries", "3"), says: []string{source + ": ", "3 tries", "connection refused", nobody, "hint: "}},
 		{name: "no such host", flags: with("--endpoint", "https://no-such-host.invalid", "--tries", "1"), says: []string{source + ": ", "no-such-host.invalid"}},
@@ -537,69 +535,27 @@ func TestS3Refused(t *testing.T) {
 	}
 }
 
-// The server refuses a client whose clock is an hour behind. Such a dtcat is built for this.
+// The server refuses a client whose clock is an hour behind. To the two, that is what a proxy makes of a right one.
 func TestS3Clock(t *testing.T) {
 	s := sharedS3(t)
 	bucket, _ := s.smallRun(t)
-	program := filepath.Join(t.TempDir(), "dtcat")
-	buildBehind(t, program)
+	p := s.proxy(t, nil)
+	p.ahead = time.Hour
 	for _, source := range []string{"s3://" + bucket + "/", "s3://" + bucket + "/data_1.txt"} {
-		args := s.cat(source)
-		args[0] = program
-		r := s3Run(t, nil, args)
+		r := s3Run(t, nil, s.catAt(p.url, source))
 		refusesStream(t, r, 1, source+": ", "clock", " 1h0m", "behind", "hint: ")
 		t.Log(strings.TrimSuffix(r.Errs[0], "\n"))
 	}
-}
-
-// buildBehind builds a dtcat with a clock that is an hour behind. The module cache must stay as it is, so it takes a copy of minio-go.
-func buildBehind(t testing.TB, program string) {
-	t.Helper()
-	const module = "github.com/minio/minio-go/v7"
-	dir := t.TempDir()
-	command := func(name string, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Dir = filepath.Join("..", "..")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	if err := os.CopyFS(filepath.Join(dir, "minio"), os.DirFS(command("go", "list", "-m", "-f", "{{.Dir}}", module))); err != nil {
-		t.Fatal(err)
-	}
-	signer := filepath.Join(dir, "minio", "pkg", "signer", "request-signature-v4.go")
-	text := mustRead(t, signer)
-	now, hourAgo := []byte("time.Now()"), []byte("time.Now().Add(-time.Hour)")
-	behind := bytes.ReplaceAll(text, now, hourAgo)
-	if bytes.Equal(text, behind) {
-		t.Fatalf("%s has another clock", signer)
-	}
-	for file, content := range map[string][]byte{
-		signer: behind, filepath.Join(dir, "go.mod"): mustRead(t, "../../go.mod"), filepath.Join(dir, "go.sum"): mustRead(t, "../../go.sum"),
-	} {
-		if err := errors.Join(os.Chmod(file, 0o666), os.WriteFile(file, content, 0o666)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
+	for _, r := range p.log() {
+		if r.Method != "" && r.Status != http.StatusForbidden {
+			t.Errorf("%s %s: %d", r.Method, r.Path, r.Status)
 		}
 	}
-	mod := filepath.Join(dir, "go.mod")
-	command("go", "mod", "edit", "-replace", module+"="+filepath.Join(dir, "minio"), mod)
-	// So are dtcat's own.
-	ours, err := filepath.Abs("../../dtcat/remote/s3.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {ours: write(t, "s3.go", bytes.ReplaceAll(mustRead(t, ours), now, hourAgo))}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	command("go", "build", "-modfile", mod, "-overlay", write(t, "overlay.json", overlay), "-trimpath", "-o", program, "./dtcat")
 }
 
 // A folder to which a run is being written is read object by object, in order, and its windows come out meanwhile.
 func TestS3Follow(t *testing.T) {
+	t.Parallel()
 	s := sharedS3(t)
 	_, folder := s.smallRun(t)
 	files, text := inNaturalOrder(t, folder, "data_%d.txt")

@@ -24,7 +24,7 @@ func web(args ...string) stage { return append(stage{"dtcat"}, args...) }
 func webFiles(t testing.TB) (folder string, text []byte) {
 	t.Helper()
 	folder = t.TempDir()
-	text = cat(t, "sim:?seed=12&hits=400000", "--to", "csv")
+	text = cat(t, "sim:?seed=12&hits=200000", "--to", "csv")
 	file := write(t, "a.csv", text)
 	raw := cat(t, file, "--to", "raw")
 	for name, content := range map[string][]byte{
