@@ -141,7 +141,7 @@ func run(env *tool.Env) error {
 	}
 	env.Source()
 	if c.cli.Save != "" {
-		if err := c.net.openFolder(c.cli.Save, sources); err != nil {
+		if err := c.net.openFolder(env, c.cli.Save, sources); err != nil {
 			return err
 		}
 	}

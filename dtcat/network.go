@@ -55,9 +55,8 @@ type network struct {
 	fetch  *remote.Fetch
 	queue  []planned // of the next objects among the sources
 
-	saving  sync.Mutex // of the copies of folder, against the end of the program
-	ended   bool
-	closing error // of copies
+	mu   sync.Mutex
+	errs []error // of closing copies
 }
 
 // planned is how an object will be read.
@@ -91,7 +90,7 @@ func newNetwork(env *tool.Env, cli *remoteFlags) (*network, error) {
 }
 
 // openFolder opens the folder of --save for these sources.
-func (n *network) openFolder(dir string, sources []source) (err error) {
+func (n *network) openFolder(env *tool.Env, dir string, sources []source) (err error) {
 	names := map[string]string{}
 	for _, s := range sources {
 		if s.object == nil {
@@ -102,8 +101,13 @@ func (n *network) openFolder(dir string, sources []source) (err error) {
 		}
 		names[s.object.Path] = s.name
 	}
-	n.folder, err = save.Open(dir)
-	return err
+	if n.folder, err = save.Open(dir); err != nil {
+		return err
+	}
+	for _, odd := range n.folder.Odd() {
+		env.Say("%v", odd)
+	}
+	return nil
 }
 
 // Objects are planned so far ahead that reading ahead is never short of them.
@@ -172,7 +176,11 @@ func (n *network) open(in *input, o *remote.Object) error {
 	in.tag, in.size = o.Tag, max(o.Size, 0)
 	r := &objectReader{n: n, in: in, copy: p.copy}
 	if p.copy != nil {
-		in.close = append(in.close, r.closeCopy)
+		in.close = append(in.close, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.errs = append(n.errs, p.copy.Close()) // it stays a part if it is not whole
+		})
 		if p.copy.Have() > 0 || p.copy.Whole() {
 			f, err := p.copy.Open()
 			if err != nil {
@@ -232,25 +240,11 @@ func (r *objectReader) fails(err error) error {
 }
 
 func (r *objectReader) save(b []byte, whole bool) error {
-	r.n.saving.Lock()
-	defer r.n.saving.Unlock()
-	if r.n.ended {
-		return os.ErrClosed
-	}
 	if _, err := r.copy.Write(b); err != nil || !whole {
 		return err
 	}
 	o := r.object.Object()
 	return r.copy.Finish(o.Size, o.Tag)
-}
-
-// closeCopy closes the copy, which stays a part if it is not whole.
-func (r *objectReader) closeCopy() {
-	r.n.saving.Lock()
-	defer r.n.saving.Unlock()
-	if !r.n.ended {
-		r.n.closing = errors.Join(r.n.closing, r.copy.Close())
-	}
 }
 
 // close ends what is under way. What has been saved of an object that was not read to its end stays as a part.
@@ -263,10 +257,10 @@ func (n *network) close() error {
 	if n.folder == nil {
 		return nil
 	}
-	n.saving.Lock()
-	defer n.saving.Unlock()
-	n.ended = true
-	return errors.Join(n.closing, n.folder.Close())
+	err := n.folder.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return errors.Join(append(n.errs, err)...)
 }
 
 // pipe puts the rest of an object that is a stream into a pipe, so that whoever copies the stream can see whether there is more of it before it
