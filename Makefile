@@ -2,8 +2,9 @@
 # make demo       a simulated run, live, on the page that it names (^C stops it)
 # make test       every test that this machine can run; says what it leaves out
 # make bench      whole-process benchmarks beside cat, DuckDB, Polars and numpy; dtkafka beside Kafka's own
-#                 tools; dtserve under load (internal/e2e/bench)
+#                 tools; S3 beside files and rclone; dtserve under load (internal/e2e/bench)
 # make kafka      a Kafka broker on 127.0.0.1:9092, for those who have none (stop it: scripts/kafka stop)
+# make s3         an S3 server on 127.0.0.1:7070, for those who have none (stop it: scripts/s3 stop)
 # make test-kafka-long  the Kafka tests in full length
 # make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
@@ -44,12 +45,16 @@ test: all
 kafka:
 	@scripts/kafka start
 
+s3:
+	@scripts/s3 start
+
 test-kafka-long: all
 	@DT_KAFKA_LONG=1 .ci/test -count=1 -timeout 60m -run Kafka
 
 bench: all
 	@internal/e2e/bench/bench
 	@internal/e2e/bench/kafka
+	@go test ./internal/e2e -run '^$$' -bench S3 -benchtime 5x
 	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
 
 screenshots: all
@@ -78,4 +83,4 @@ install: all
 clean:
 	@rm -rf bin .bench .screenshots
 
-.PHONY: all check demo test kafka test-kafka-long bench screenshots fuzz lint install clean
+.PHONY: all check demo test kafka s3 test-kafka-long bench screenshots fuzz lint install clean

@@ -150,8 +150,8 @@ func (n *network) plan(env *tool.Env, sources []source) {
 		}
 		if p.fetch {
 			n.fetch.Add(remote.Item{Object: *s.object, From: from})
-			ahead += max(s.object.Size-from, 0)
 		}
+		ahead += max(s.object.Size, 0) // of what is saved, too: that was read to check it, and the first word waits for that
 		n.queue = append(n.queue, p)
 	}
 }
@@ -187,7 +187,7 @@ func (n *network) open(in *input, o *remote.Object) error {
 				return err
 			}
 			in.close = append(in.close, func() { f.Close() })
-			r.saved = io.LimitReader(f, p.copy.Have())
+			r.saved = &io.LimitedReader{R: f, N: p.copy.Have()}
 		}
 	}
 	if p.fetch {
@@ -202,7 +202,7 @@ func (n *network) open(in *input, o *remote.Object) error {
 type objectReader struct {
 	n      *network
 	in     *input
-	saved  io.Reader
+	saved  *io.LimitedReader
 	object *remote.Reader
 	copy   *save.Copy
 }
@@ -212,6 +212,9 @@ func (r *objectReader) Read(p []byte) (int, error) {
 		n, err := r.saved.Read(p)
 		if n > 0 || err == nil {
 			return n, nil
+		}
+		if errors.Is(err, io.EOF) && r.saved.N > 0 {
+			err = fmt.Errorf("%s: %d bytes of what was saved are gone", r.in.name, r.saved.N) // since it was checked
 		}
 		if !errors.Is(err, io.EOF) {
 			return 0, r.fails(err)

@@ -30,6 +30,7 @@ func newTransport(s Settings) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: s.Stall, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: proxyAnswer,
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    s.Stall,

@@ -66,7 +66,8 @@ func network(err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "proxyconnect" {
-		return passing("HTTPS_PROXY, HTTP_PROXY and NO_PROXY say which is used", "the proxy can't be reached: %w", cause(op.Err))
+		why, _, _ := strings.Cut(cause(op.Err).Error(), " (hint: ")
+		return passing("HTTPS_PROXY, HTTP_PROXY and NO_PROXY say which is used", "the proxy can't be reached: %w", inWords{why, op.Err})
 	}
 	var dns *net.DNSError
 	switch {
@@ -77,6 +78,22 @@ func network(err error) error {
 	}
 	return &failure{err: cause(err), again: true}
 }
+
+// proxyAnswer says why a proxy lets nobody through to a server with TLS.
+func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	switch status := answer.StatusCode; {
+	case status == http.StatusOK:
+		return nil
+	case status == http.StatusProxyAuthRequired:
+		return final(proxyHint, "the proxy wants a user and a password (407)")
+	case mayPass(status):
+		return passing("", "the proxy answers %s", statusText(status))
+	default:
+		return final("", "the proxy answers %s", statusText(status))
+	}
+}
+
+const proxyHint = "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
 
 // certificate says why TLS is not possible with a server, or returns nil if that is not it.
 func certificate(err error) error {
@@ -109,13 +126,23 @@ func certificate(err error) error {
 	case errors.As(err, &verify):
 		return final("", "the server's certificate can't be trusted: %s", strings.TrimPrefix(shown(verify.Err.Error()), "x509: "))
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return final("http:// instead of https://", "the server speaks no TLS there")
+		return final("http:// instead of https://", "%w", errNoTLS)
 	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
 		return speaksTLS()
 	case errors.As(err, &alert):
 		return final("", "the server refuses TLS: %s", strings.TrimPrefix(alert.Error(), "tls: "))
 	}
 	return nil
+}
+
+var errNoTLS = errors.New("the server speaks no TLS there")
+
+// forNow makes of an error one that may pass, if it says of a server that it speaks no TLS, and the server did when the object was found.
+func (o *Object) forNow(err error) error {
+	if o.Tag != "" && errors.Is(err, errNoTLS) {
+		return passing("", "%w", errNoTLS)
+	}
+	return err
 }
 
 func speaksTLS() *failure {

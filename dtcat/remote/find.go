@@ -40,7 +40,7 @@ func (c *Client) listS3(ctx context.Context, name string) (*Listing, error) {
 	f := &finder{client: c, ctx: ctx, bucket: bucket, shown: s3Name(bucket, key)}
 	switch {
 	case bucket == "":
-		return nil, tool.Hint(fmt.Errorf("%s: no bucket is named", f.shown), "s3://BUCKET/KEY")
+		return nil, tool.Hint(fmt.Errorf("s3://%s: no bucket is named", shown(name)), "s3://BUCKET/KEY")
 	case s3utils.CheckValidBucketName(bucket) != nil:
 		return nil, tool.Hint(fmt.Errorf("%s: %s is no name of a bucket", f.shown, shown(bucket)), "s3://BUCKET/KEY; it has 3 to 63 letters, digits, - and .")
 	case s3utils.CheckValidObjectNamePrefix(key) != nil:

@@ -115,7 +115,7 @@ func (s *webStore) stat(ctx context.Context, o *Object) error {
 func (s *webStore) get(ctx context.Context, o *Object, from, to int64) (got, error) {
 	answer, err := s.ask(ctx, o, from, to)
 	if err != nil {
-		return got{}, err
+		return got{}, o.forNow(err)
 	}
 	g, err := received(o, from, answer)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *webStore) failure(u *url.URL, r *http.Response) *failure {
 			f.err = hinted("does it want a password, or a presigned address?", "access is denied (403)")
 		}
 	case http.StatusProxyAuthRequired:
-		f.err = hinted("HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT", "the proxy wants a user and a password (407)")
+		f.err = hinted(proxyHint, "the proxy wants a user and a password (407)")
 	default:
 		if r.StatusCode == http.StatusBadRequest && plainToTLS(start) {
 			return speaksTLS()

@@ -274,7 +274,7 @@ func (s *s3Store) get(ctx context.Context, o *Object, from, to int64) (got, erro
 	x, err := s.open(ctx, o, from, to)
 	if err != nil {
 		if x.answer == nil || x.answer.StatusCode != http.StatusPreconditionFailed || o.Tag == "" || ctx.Err() != nil {
-			return got{}, err
+			return got{}, o.forNow(err)
 		}
 		is := "another version"
 		if now, err := s.stat(ctx, o.bucket, o.key); err == nil && now.Tag != "" && now.Tag != o.Tag {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 // A scene is what a run saves, on top of what the runs before have saved.
 type scene struct {
 	files map[string][]byte            // as they are at the server
+	again map[string]string            // why what is there of them before the run is not used
 	run   func(f *Folder) []error      // saves them; it goes on after errors, as dtcat does with the next source
 	spoil func(t testing.TB, d string) // before the run
 }
@@ -53,7 +55,7 @@ func scenes() []scene {
 			}
 			return append(errs, keepPart(f, object("sub/d", first["sub/d"]), first["sub/d"][:2*every+300]))
 		}},
-		{files: second, run: func(f *Folder) (errs []error) {
+		{files: second, again: map[string]string{"c": "the object has changed", "e": "its checksum is wrong"}, run: func(f *Folder) (errs []error) {
 			for _, path := range []string{"e", "c", "sub/d", "a", "sub/f"} {
 				errs = append(errs, save(f, object(path, second[path]), second[path]))
 			}
@@ -76,45 +78,46 @@ type disk struct {
 	dir      string
 	mu       sync.Mutex
 	writing  map[string]int64 // the size of a part when its sync began
-	synced   map[string]int64 // bytes of it that are on the disk for sure
+	synced   map[string]int64 // bytes of a file that are on the disk for sure
+	names    map[string]bool  // files and folders whose names are
+	folder   string           // that is being synced
 	manifest []byte           // that is there for sure
-	rooted   bool             // the folder of the manifest is being synced
 	steps    int
 	step     func(what, name string) error
 }
 
 func newDisk(t testing.TB, dir string) *disk {
-	d := &disk{t: t, dir: dir, writing: map[string]int64{}, synced: map[string]int64{}}
-	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			d.synced[d.rel(path)] = info.Size()
+	d := &disk{t: t, dir: dir, writing: map[string]int64{}, synced: map[string]int64{}, names: map[string]bool{}}
+	done(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		d.names[name] = true
+		if info, err := e.Info(); err == nil && !e.IsDir() {
+			d.synced[name] = info.Size()
 		}
 		return err
-	})
+	}))
 	d.manifest, _ = os.ReadFile(filepath.Join(dir, manifestName))
 	return d
-}
-
-func (d *disk) rel(path string) string {
-	name, err := filepath.Rel(d.dir, path)
-	done(d.t, err)
-	return name
 }
 
 // at is called before each step.
 func (d *disk) at(what, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.rooted {
-		d.rooted = false
-		text, err := os.ReadFile(filepath.Join(d.dir, manifestName))
-		if err == nil {
+	if d.folder != "" {
+		entries, err := os.ReadDir(filepath.Join(d.dir, d.folder))
+		done(d.t, err)
+		for _, e := range entries {
+			d.names[path.Join(d.folder, e.Name())] = true
+		}
+		if text, err := os.ReadFile(filepath.Join(d.dir, manifestName)); d.folder == "." && err == nil {
 			d.manifest = text
 		}
+		d.folder = ""
 	}
 	switch what {
 	case "make part":
 		d.synced[name] = 0
+		delete(d.names, name) // a new one, if there was another
 	case "sync part":
 		if info, err := os.Stat(filepath.Join(d.dir, name)); err == nil {
 			d.writing[name] = info.Size()
@@ -124,7 +127,9 @@ func (d *disk) at(what, name string) error {
 			d.synced[name] = max(d.synced[name], size)
 		}
 		clear(d.writing)
-		d.rooted = name == "."
+		d.folder = name
+	case "name":
+		d.synced[name] = d.synced[partOf(name)]
 	}
 	d.steps++
 	if d.step != nil {
@@ -133,22 +138,37 @@ func (d *disk) at(what, name string) error {
 	return nil
 }
 
-// The states in which a crash can leave what is on the disk.
+// The states in which a crash can leave what is on the disk, made of a copy of all that was written.
 var crashes = map[string]func(t testing.TB, d *disk, dir string){
 	"killed": func(testing.TB, *disk, string) {},
 	"power cut, what was not synced is cut": func(t testing.TB, d *disk, dir string) {
-		d.parts(t, dir, func(file string, size int64) { done(t, os.Truncate(file, size)) })
+		d.spoil(t, dir, func(file string, size int64) { done(t, os.Truncate(file, size)) })
 	},
 	"power cut, what was not synced is nothing": func(t testing.TB, d *disk, dir string) {
-		d.parts(t, dir, func(file string, size int64) {
+		d.spoil(t, dir, func(file string, size int64) {
 			b, err := os.ReadFile(file)
 			done(t, err)
-			clear(b[min(size, int64(len(b))):])
+			clear(b[size:])
 			done(t, os.WriteFile(file, b, 0o666))
 		})
 	},
-	"power cut, the manifest before": func(t testing.TB, d *disk, dir string) {
-		d.parts(t, dir, func(file string, size int64) { done(t, os.Truncate(file, size)) })
+	"power cut, names that were not synced are lost": func(t testing.TB, d *disk, dir string) {
+		d.spoil(t, dir, func(file string, size int64) { done(t, os.Truncate(file, size)) })
+		var lost []string
+		done(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, _ fs.DirEntry, err error) error {
+			if !d.names[name] && name != manifestName {
+				lost = append(lost, name)
+			}
+			return err
+		}))
+		for _, name := range lost {
+			if part := partOf(name); d.names[part] {
+				if _, err := os.Stat(filepath.Join(dir, part)); err != nil {
+					done(t, os.Rename(filepath.Join(dir, name), filepath.Join(dir, part)))
+				}
+			}
+			done(t, os.RemoveAll(filepath.Join(dir, name)))
+		}
 		if d.manifest == nil {
 			_ = os.Remove(filepath.Join(dir, manifestName))
 			return
@@ -157,33 +177,42 @@ var crashes = map[string]func(t testing.TB, d *disk, dir string){
 	},
 }
 
-// parts calls spoil for each part that is longer than what of it is on the disk.
-func (d *disk) parts(t testing.TB, dir string, spoil func(file string, size int64)) {
+// spoil calls how for each file that is longer than what of it is on the disk.
+func (d *disk) spoil(t testing.TB, dir string, how func(file string, size int64)) {
 	for name, size := range d.synced {
 		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && filepath.Ext(name) == ".part" && info.Size() > size {
-			spoil(file, size)
+		if info, err := os.Stat(file); err == nil && name != manifestName && info.Size() > size {
+			how(file, size)
 		}
 	}
 }
 
-// recovers checks that a run after a crash finds what is right, and completes it.
-func recovers(t testing.TB, dir string, files map[string][]byte) {
+// recovers checks that a run after a crash finds what the manifest says, and completes it.
+func recovers(t testing.TB, dir string, s scene) {
 	t.Helper()
 	f := open(t, dir)
 	for _, err := range f.Odd() {
 		t.Error(err)
 	}
-	for path, data := range files {
-		c := find(t, f, object(path, data))
-		holds(t, c, data)
-		if err := c.Close(); err != nil {
-			t.Error(err)
+	for path, data := range s.files {
+		o := object(path, data)
+		have := int64(0)
+		if e := f.byPath[path]; e != nil && e.ETag == o.Tag {
+			have = e.Have
 		}
-		done(t, save(f, object(path, data), data))
+		c := find(t, f, o)
+		holds(t, c, data)
+		switch why := c.Again(); {
+		case why != "" && why != s.again[path]:
+			t.Errorf("%s: %s", path, why)
+		case why == "" && c.Have() < have:
+			t.Errorf("%s: %d bytes, and the manifest says %d", path, c.Have(), have)
+		}
+		done(t, c.Close())
+		done(t, save(f, o, data))
 	}
 	done(t, f.Close())
-	complete(t, dir, files)
+	complete(t, dir, s.files)
 }
 
 // A crash or a power cut between any two steps leaves a folder in which nothing wrong is believed, and which the next run completes; so does
@@ -241,7 +270,7 @@ func TestCrash(t *testing.T) {
 				for _, d := range dirs {
 					t.Run(d.Name(), func(t *testing.T) {
 						defer os.RemoveAll(filepath.Join(copies, d.Name()))
-						recovers(t, filepath.Join(copies, d.Name()), s.files)
+						recovers(t, filepath.Join(copies, d.Name()), s)
 					})
 				}
 			})
@@ -272,7 +301,7 @@ func TestCrash(t *testing.T) {
 					if told == 0 && failed != "" {
 						t.Errorf("step %d, %s: nothing was told", fail, failed)
 					}
-					recovers(t, dir, s.files)
+					recovers(t, dir, s)
 				}
 			}
 		})

@@ -70,11 +70,11 @@ func TestS3EachFault(t *testing.T) {
 	text := cat(t, "sim:?seed=9&hits=250000", "--to", "csv")
 	s.put(t, b, "data.csv", text)
 	s.allow(t, b, "*", "s3:GetObject")
-	for _, kind := range []fault{faultReset, faultEnd, faultStall, fault500, fault503, fault429, faultShort, faultMore, faultLess, faultRange, faultWhole, faultHangUp, faultGone} {
+	for _, kind := range []fault{faultReset, faultEnd, faultStall, fault500, fault503, fault429, faultShort, faultMore, faultLess, faultRange, faultWhole, faultGarbage, faultHangUp, faultGone} {
 		t.Run(string(kind), func(t *testing.T) {
 			seen := 0
 			p := s.proxy(t, func(r *proxied) {
-				connection := kind == faultHangUp || kind == faultGone
+				connection := kind == faultGarbage || kind == faultHangUp || kind == faultGone
 				if connection != (r.Method == "") || !connection && !r.gets() {
 					return
 				}
@@ -128,11 +128,11 @@ func TestS3GivenUp(t *testing.T) {
 					go p.close()
 				}
 			})
-			r := s3Run(t, nil, s.catAt(p.url, "--stall", "200ms", "--tries", "3", "s3://"+bucket+"/"), stage{"dtfilter"}, stage{"dthist", "--window", "all"})
+			r := s3Run(t, nil, s.catAt(p.url, "--stall", "500ms", "--tries", "3", "s3://"+bucket+"/"), stage{"dtfilter"}, stage{"dthist", "--window", "all"})
 			codes(t, r, 1, 1, 1)
 			parts := map[string][]string{
 				"refused": {"s3://" + bucket + "/data_0000", ": given up at byte ", " after 3 tries: ", "connection refused"},
-				"stalled": {"s3://" + bucket + "/data_0000", ": given up at byte ", " after 3 tries: no data for 0.2 s"},
+				"stalled": {"s3://" + bucket + "/data_0000", ": given up at byte ", " after 3 tries: no data for 0.5 s"},
 				"denied":  {"s3://" + bucket + "/data_0000", ": ", "denied", "hint: "},
 			}
 			out := r.Out

@@ -62,7 +62,7 @@ type proxied struct {
 
 // gets reports whether the request is for the bytes of an object.
 func (r *proxied) gets() bool {
-	return r.Method == http.MethodGet && strings.Count(strings.Trim(r.Path, "/"), "/") > 0
+	return r.Method == http.MethodGet && !strings.Contains(r.Query, "list-type=")
 }
 
 // A proxy stands between dtcat and a server. It is what a bad network and a busy server are, and it keeps a log.
@@ -489,7 +489,8 @@ type storm struct {
 	share  float64 // of the requests that have one
 	left   int
 	random *rand.Rand
-	row    map[string]int // faults in a row that let no byte through, by path and byte
+	begun  bool           // objects are being read
+	row    map[string]int // faults in a row, by path and byte
 }
 
 // stormOf returns a storm of all faults that pass, which means that another try gets on.
@@ -500,14 +501,17 @@ func stormOf(seed uint64, faults int) *storm {
 
 // decide is for a proxy. No byte is refused so often that dtcat would give up.
 func (s *storm) decide(r *proxied) {
-	if s.left == 0 {
+	if s.begun = s.begun || r.From > 0; s.left == 0 {
 		return
 	}
 	x, kind, at := s.random.Float64(), s.kinds[s.random.IntN(len(s.kinds))], s.random.Float64()
 	switch {
 	case r.Method == "": // a connection
 		if x < 0.04 {
-			r.Fault = []fault{faultHangUp, faultGone}[s.random.IntN(2)]
+			r.Fault = []fault{faultHangUp, faultGone, faultGarbage}[s.random.IntN(3)]
+			if r.Fault == faultGarbage && !s.begun {
+				r.Fault = faultGone // at first, garbage is a wrong address
+			}
 			s.left--
 		}
 		return

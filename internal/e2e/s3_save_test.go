@@ -129,60 +129,104 @@ func resultOf(t testing.TB, cat stage) []string {
 	return results(t, s3Run(t, nil, cat, stage{"dtfilter"}, stage{"dtchamber"}, stage{"dthist", "--window", "all"}).ok(t))
 }
 
+// killed runs a dtcat --save until the proxy has sent so many bytes of objects, or it has ended before, and kills it. It returns the exit code.
+func killed(t *testing.T, p *proxy, cat stage, moment int64) int {
+	nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nowhere.Close()
+	r := startTo(t, cleanEnv(), nil, nowhere, cat)
+	ended := make(chan result, 1)
+	go func() { ended <- r.wait() }()
+	var last result
+	for dead := false; !dead; {
+		select {
+		case last = <-ended:
+			dead = true
+		case <-time.After(500 * time.Microsecond):
+			if p.sent() >= moment {
+				r.Cmds[0].Process.Kill()
+				last, dead = <-ended, true
+			}
+		}
+	}
+	same(t, "what it says", last.Errs[0], "")
+	return last.Codes[0]
+}
+
+// killedInside is killed for the moment in which the beginning of an object is synced, and the object is not whole: nobody reads on from a
+// byte of the output that is inside of it.
+func killedInside(t *testing.T, cat stage, at int64, synced func() bool) int {
+	out, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	p := startTo(t, cleanEnv(), nil, to, cat)
+	to.Close()
+	if _, err := io.CopyN(io.Discard, out, at); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); !synced(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Error("nothing is synced")
+			break
+		}
+	}
+	p.Cmds[0].Process.Kill()
+	r := p.wait()
+	same(t, "what it says", r.Errs[0], "")
+	return r.Codes[0]
+}
+
 // kill -9 at twenty moments, and always the same command again: in the end all is saved, byte for byte; on the way no object that was whole is asked
 // for again, and of a part only what is missing behind the last sync.
 func TestS3SaveKilled(t *testing.T) {
 	s := sharedS3(t)
-	bucket, folder := s.bigRun(t)
+	const bucket, kills = "saved", 20
+	sizes := slices.Repeat([]int{64 << 10}, 30)
+	long := []int{9, 25}
+	sizes[9], sizes[25] = 24<<20, 21<<20 // more than from sync to sync
+	folder := s.fixture(t, bucket, func(folder string) {
+		pieces(t, folder, "data_%06d.txt", cat(t, "sim:?seed=6&hits=1200000&triggers=100", "--to", "csv"), sizes...)
+	})
 	want := filesOf(t, folder)
 	_, text := inNaturalOrder(t, folder, "data_%06d.txt")
+	key := func(i int) string { return fmt.Sprintf("data_%06d.txt", i) }
 	seed := s3Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
-	kills, parts, rounds := 0, 0, 0
-	for ; kills < 20 && !t.Failed(); rounds++ {
+	parts := 0
+	for n := 0; n < kills && !t.Failed(); {
 		dir := filepath.Join(t.TempDir(), "saved")
 		fetched := int64(0)
 		for whole := false; !whole && !t.Failed(); {
 			from := holdsSaved(t, dir, want)
 			p := s.proxy(t, nil)
 			run := s.catAt(p.url, "--to", "csv", "--save", dir, "s3://"+bucket+"/")
-			if kills >= 20 {
+			inside := slices.IndexFunc(long, func(i int) bool { return from[key(i)] == 0 })
+			code := 0
+			switch {
+			case n == kills:
 				reads(t, "the last time", s3Run(t, nil, run), text)
+			case n%4 == 1 && inside >= 0:
+				before := 0
+				for i := range long[inside] {
+					before += len(want[key(i)])
+				}
+				code = killedInside(t, run, int64(before+18<<20), func() bool { return savedIn(t, dir)[key(long[inside])].Have > 0 })
+			case n%4 == 2:
+				code = killed(t, p, run, random.Int64N(1<<20))
+			default:
+				code = killed(t, p, run, random.Int64N(int64(len(text))))
+			}
+			switch code {
+			case 0:
 				whole = true
-			} else {
-				moment := random.Int64N(30 << 20)
-				if random.IntN(4) == 0 {
-					moment = random.Int64N(1 << 20)
-				}
-				nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				r := startTo(t, cleanEnv(), nil, nowhere, run)
-				nowhere.Close()
-				ended := make(chan result, 1)
-				go func() { ended <- r.wait() }()
-				var last result
-				for dead := false; !dead; {
-					select {
-					case last = <-ended:
-						dead = true
-					case <-time.After(500 * time.Microsecond):
-						if p.sent() >= moment {
-							r.Cmds[0].Process.Kill()
-							last, dead = <-ended, true
-						}
-					}
-				}
-				switch last.Codes[0] {
-				case 0:
-					whole = true // it was ready before
-				case 128 + int(syscall.SIGKILL):
-					kills++
-				default:
-					t.Errorf("exit %d", last.Codes[0])
-				}
-				same(t, "what it says", last.Errs[0], "")
+			case 128 + int(syscall.SIGKILL):
+				n++
+			default:
+				t.Errorf("exit %d", code)
 			}
 			for _, r := range p.requests("") {
 				path := strings.TrimPrefix(r.Path, "/"+bucket+"/")
@@ -199,7 +243,7 @@ func TestS3SaveKilled(t *testing.T) {
 			p.close()
 		}
 		onlyFiles(t, dir, want)
-		t.Logf("%d kills, %d MB fetched of %d MB, %d parts that went on", kills, fetched>>20, len(text)>>20, parts)
+		t.Logf("%d kills; %d MB fetched of %d MB; %d parts went on", n, fetched>>20, len(text)>>20, parts)
 
 		// Once more: nothing is fetched.
 		p := s.proxy(t, nil)
@@ -208,12 +252,11 @@ func TestS3SaveKilled(t *testing.T) {
 			t.Errorf("%d requests for what is saved", n)
 		}
 		p.close()
-		if kills < 20 {
-			continue
+		if n == kills {
+			saved := resultOf(t, stage{"dtcat", dir})
+			sameLines(t, "the folder", saved, resultOf(t, s.cat("s3://"+bucket+"/")))
+			sameLines(t, "the folder and the bucket", saved, resultOf(t, s.cat("--save", dir, "s3://"+bucket+"/")))
 		}
-		saved := resultOf(t, stage{"dtcat", dir})
-		sameLines(t, "the folder", saved, resultOf(t, s.cat("s3://"+bucket+"/")))
-		sameLines(t, "the folder and the bucket", saved, resultOf(t, s.cat("--save", dir, "s3://"+bucket+"/")))
 	}
 	if parts == 0 {
 		t.Error("no part went on")

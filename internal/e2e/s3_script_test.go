@@ -27,7 +27,7 @@ func TestS3Script(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + strconv.Itoa(port)
-	env := append(os.Environ(), "S3_RUN="+dir, "S3_PORT="+strconv.Itoa(port), "PATH="+binaries+":"+os.Getenv("PATH"))
+	env := append(os.Environ(), "S3_RUN="+dir, "S3_PORT="+strconv.Itoa(port), "S3_TLS=", "PATH="+binaries+":"+os.Getenv("PATH"))
 	expect := func(code int, says string, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(s3Script(), args...)

@@ -277,7 +277,7 @@ func reads(t testing.TB, what string, r result, want []byte) {
 func refuses(t testing.TB, r result, code int, parts ...string) {
 	t.Helper()
 	text := r.Errs[0]
-	if r.Codes[0] != code || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "dtcat: ") || len(r.Out) > 0 {
+	if r.Codes[0] != code || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "dtcat: ") || strings.Count(text, "(hint: ") > 1 || len(r.Out) > 0 {
 		t.Errorf("exit %d, want %d; %d bytes are written, and it says\n%s", r.Codes[0], code, len(r.Out), text)
 	}
 	for _, part := range parts {

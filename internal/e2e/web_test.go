@@ -24,7 +24,7 @@ func web(args ...string) stage { return append(stage{"dtcat"}, args...) }
 func webFiles(t testing.TB) (folder string, text []byte) {
 	t.Helper()
 	folder = t.TempDir()
-	text = cat(t, "sim:?seed=12&hits=200000", "--to", "csv")
+	text = cat(t, "sim:?seed=12&hits=150000", "--to", "csv")
 	file := write(t, "a.csv", text)
 	raw := cat(t, file, "--to", "raw")
 	for name, content := range map[string][]byte{
@@ -294,7 +294,7 @@ func TestWebFaults(t *testing.T) {
 	defer server.Close()
 	for _, name := range []string{"data.csv", "data.csv.gz"} {
 		p := webProxy(t, server.URL, stormOf(s3Seed(t), 60).decide)
-		reads(t, name, s3Run(t, nil, web(hurried("--to", "csv", p.url+"/web/../"+name)...)), text)
+		reads(t, name, s3Run(t, nil, web(hurried("--connections", "256", "--to", "csv", p.url+"/"+name)...)), text)
 		t.Logf("%v", p.faults())
 	}
 
