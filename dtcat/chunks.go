@@ -49,7 +49,7 @@ func (c *cat) read(sources []source, order chan<- *chunk) {
 			}
 		}()
 	}
-	folder := c.newFolderFollower(sources)
+	folder := c.newFolderFollower()
 	for {
 		found := false
 		for i, s := range sources {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,6 @@ type input struct {
 	file   *os.File
 	r      *bufio.Reader
 	count  *counter // what was read of the file itself
-	size   int64    // of the file itself; 0: not known
 	close  []func()
 	what   tool.Content
 	format format
@@ -51,10 +51,12 @@ type input struct {
 	header bool // the first line is the header
 	found  bool // there is something behind it
 
-	sim     bool          // simulated
-	broke   *broken       // why it can't be read on, if it is on the network
-	piped   chan struct{} // closed when nothing more comes from there, if a pipe is between
-	skipped uint64        // bytes of it, and of a byte order mark
+	skipped uint64 // bytes of it, and of a byte order mark
+
+	sim      bool          // simulated
+	broke    *broken       // why it can't be read on, if it is on the network
+	pipeFrom *objectReader // if a pipe is between
+	piped    chan struct{} // closed when nothing more comes from there
 }
 
 // counter counts what is read through it.
@@ -103,11 +105,20 @@ func (c *cat) open(s source, from string, follow bool) (*input, error) {
 	return in, nil
 }
 
+// hintScheme adds a hint if what is no file looks like an address: s3:/bucket, ftp://host.
+func hintScheme(name string, err error) error {
+	scheme, _, found := strings.Cut(strings.ToLower(name), ":")
+	if strings.Contains(name, "://") || found && (scheme == "s3" || scheme == "http" || scheme == "https") {
+		return tool.Hint(err, "addresses are s3://BUCKET/KEY and https://HOST/PATH")
+	}
+	return err
+}
+
 // openFile opens a file.
 func (c *cat) openFile(in *input, follow bool) error {
 	f, err := os.Open(in.name)
 	if err != nil {
-		return tool.Plain(err)
+		return hintScheme(in.name, tool.Plain(err))
 	}
 	in.file = f
 	in.close = append(in.close, func() { f.Close() })
@@ -117,8 +128,6 @@ func (c *cat) openFile(in *input, follow bool) error {
 		return tool.Plain(err)
 	case info.IsDir():
 		return fmt.Errorf("%s: a folder", in.name)
-	case info.Mode().IsRegular():
-		in.size = info.Size()
 	}
 	in.count = &counter{r: f}
 	if follow {
@@ -248,6 +257,8 @@ func (in *input) recognise(from string) error {
 		in.format = formatRaw
 	case in.what == tool.Results:
 		return tool.Hint(fmt.Errorf("%s: result lines, not words", in.name), "dthist --merge reads them")
+	case isPage(head):
+		return tool.Hint(fmt.Errorf("%s: a web page, and no words", in.name), "the address of a file is wanted; or does the server ask for a login?")
 	default:
 		return tool.Hint(fmt.Errorf("%s: %s, and no words that can be recognised", in.name, in.what), "if there are, say --from csv, json, raw or lcp")
 	}
@@ -255,6 +266,12 @@ func (in *input) recognise(from string) error {
 		return in.skipHeader(head)
 	}
 	return nil
+}
+
+// isPage reports whether a text begins as HTML does.
+func isPage(head []byte) bool {
+	start := strings.ToLower(string(bytes.TrimSpace(head[:min(len(head), 100)])))
+	return strings.HasPrefix(start, "<!doctype html") || strings.HasPrefix(start, "<html")
 }
 
 // skipHeader takes a byte order mark and the header from the beginning of a text.

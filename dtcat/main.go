@@ -82,6 +82,7 @@ type cat struct {
 	streamed chan struct{} // the consumer has read a stream to its end
 
 	net      *network
+	followed []source // what there was at first of the folder in S3 that is followed
 	out      sink
 	w        *wire.Writer // of out, when that is a stream
 	rejects  *os.File
@@ -223,7 +224,7 @@ func (c *cat) check() error {
 	case cli.MaxGap > 0 && cli.Speed == 0:
 		return &tool.UsageError{Msg: "--max-gap needs --speed"}
 	case cli.Follow && remote.Is(last) && !strings.HasPrefix(strings.ToLower(last), "s3:"):
-		return &tool.UsageError{Msg: "--follow is for files and for folders in S3, and " + last + " is on the web"}
+		return &tool.UsageError{Msg: "--follow is for files and for folders in S3, not for the web"}
 	case cli.Save != "" && remotes == 0:
 		return &tool.UsageError{Msg: "--save is for s3:// and http(s)://, and no source is one"}
 	case cli.Remote.Connections < 1 || cli.Remote.Connections > 256:
@@ -327,11 +328,13 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 			if err := c.flush(); err != nil {
 				return 0, err
 			}
+			waits = time.Now()
 			select {
 			case k, ok = <-order:
 			case <-c.stopped:
 				return interrupted, nil
 			case <-tick.C:
+				c.lag.in += time.Since(waits)
 				if err := c.mark(); err != nil {
 					return 0, err
 				}
@@ -540,7 +543,8 @@ func (c *cat) hand(k *chunk, b batch) (ending, error) {
 // lag is why words come later than they are due.
 type lag struct {
 	in, out time.Duration // waited for the source, and for what is written to, since the words were in step
-	told    time.Time     // zero: they are in step
+	late    bool          // it was told
+	told    time.Time     // the last time
 }
 
 const (
@@ -554,16 +558,16 @@ func (c *cat) late(debt time.Duration) {
 	l := &c.lag
 	switch {
 	case debt < inStepWhen:
-		if !l.told.IsZero() {
+		if l.late {
 			c.env.Say("%s: in step again", c.cli.paceFlag())
 		}
-		*l = lag{}
+		*l = lag{told: l.told}
 	case debt >= lateAfter && time.Since(l.told) > lateAgain:
 		who := "the source"
 		if l.out > l.in {
 			who = "what is behind dtcat"
 		}
-		l.told = time.Now()
+		l.late, l.told = true, time.Now()
 		c.env.Say("%s: words come %.1f s late, %s can't keep up", c.cli.paceFlag(), debt.Seconds(), who)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -28,16 +29,23 @@ type remoteFlags struct {
 	Stall       time.Duration `hidden:"" default:"10s"`
 }
 
-const remoteUsage = `Settings of s3:// and http(s)://, as flags or in the environment (--ca-cert is DT_CAT_CA_CERT):
+const remoteUsage = `Settings of s3:// and http(s)://, as flags or in the environment
+(--ca-cert is DT_CAT_CA_CERT):
 
-  --endpoint=URL      S3 server. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS
-  --credentials=FILE  keys: JSON {"key_id": "…", "key": "…"} or a profile file; none: nothing is signed
-                      Default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or none
-  --region=NAME       S3 region. Default: AWS_REGION, AWS_DEFAULT_REGION, or as the server says
+  --endpoint=URL      S3 server, https://HOST:PORT
+                      Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS
+  --credentials=FILE  keys: JSON {"key_id": "…", "key": "…"} or a profile file;
+                      none: nothing is signed
+                      Default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
+                      AWS_PROFILE, or none
+  --region=NAME       S3 region
+                      Default: AWS_REGION, AWS_DEFAULT_REGION, or the server's
   --s3-style=auto     addresses of buckets: auto path virtual
-  --ca-cert=FILE      certificates to trust beside the system's. Default: AWS_CA_BUNDLE
+  --ca-cert=FILE      certificates to trust beside the system's
+                      Default: AWS_CA_BUNDLE
   --connections=16    at once, at most
-  --tries=10          that bring no byte, before a read is given up
+  --tries=10          that bring no byte, before a read is given up;
+                      10 are half a minute, 30 about four
   --stall=10s         a connection that brings no byte for so long is tried anew
 
 Proxies: HTTP_PROXY, HTTPS_PROXY, NO_PROXY. More is in dtcat/SOURCES.md.
@@ -142,7 +150,7 @@ func (n *network) plan(env *tool.Env, sources []source) {
 				from = p.copy.Have()
 				p.fetch = !p.copy.Whole()
 				if why := p.copy.Again(); why != "" {
-					env.Say("%s: fetched again, of what was saved %s", s.name, why)
+					env.Say("%s: fetched again, what was saved is not used: %s", s.name, why)
 				}
 			} else {
 				p.fetch = false
@@ -173,8 +181,14 @@ func (n *network) open(in *input, o *remote.Object) error {
 	if p.err != nil {
 		return p.err
 	}
-	in.tag, in.size = o.Tag, max(o.Size, 0)
-	r := &objectReader{n: n, in: in, copy: p.copy}
+	in.tag = o.Tag
+	r := &objectReader{in: in, copy: p.copy}
+	if p.fetch { // first of all: whatever happens to this object, the next one gets its own bytes
+		if r.object = n.fetch.Next(); r.object == nil {
+			return fs.ErrClosed // the program ends
+		}
+		in.close = append(in.close, func() { r.object.Close() })
+	}
 	if p.copy != nil {
 		in.close = append(in.close, func() {
 			n.mu.Lock()
@@ -190,17 +204,12 @@ func (n *network) open(in *input, o *remote.Object) error {
 			r.saved = &io.LimitedReader{R: f, N: p.copy.Have()}
 		}
 	}
-	if p.fetch {
-		r.object = n.fetch.Next()
-		in.close = append(in.close, func() { r.object.Close() })
-	}
 	in.count = &counter{r: r}
 	return nil
 }
 
 // An objectReader reads an object: what is saved of it, then the rest over the network, which is saved.
 type objectReader struct {
-	n      *network
 	in     *input
 	saved  *io.LimitedReader
 	object *remote.Reader
@@ -230,7 +239,7 @@ func (r *objectReader) Read(p []byte) (int, error) {
 			return 0, r.fails(saveErr)
 		}
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, fs.ErrClosed) {
 		err = r.fails(err)
 	}
 	return n, err
@@ -273,9 +282,9 @@ func (in *input) pipe() error {
 	if err != nil {
 		return err
 	}
-	from := in.count.r
+	from := in.count.r.(*objectReader)
 	in.file, in.count.r = r, r
-	in.piped = make(chan struct{})
+	in.pipeFrom, in.piped = from, make(chan struct{})
 	go func() {
 		defer close(in.piped)
 		defer w.Close()
@@ -289,6 +298,9 @@ func (in *input) pipe() error {
 func (in *input) endPipe() {
 	if in.piped != nil {
 		in.file.Close()
+		if o := in.pipeFrom.object; o != nil {
+			o.Close() // who reads no more does not wait for a server that is silent
+		}
 		<-in.piped
 	}
 }

@@ -250,7 +250,7 @@ func (c *cat) stream(k *chunk) (ending, error) {
 		err = c.streamToText(k, src, tell)
 	}
 	k.in.endPipe()
-	if k.in.broke != nil {
+	if k.in.broke != nil && !stopped {
 		c.fail(k.in.broke)
 		return broke, nil
 	}

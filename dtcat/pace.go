@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"dt/internal/hit"
@@ -71,6 +72,7 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 		p.start, p.asked = time.Now(), time.Now()
 	}
 	if t := time.Now(); t.Sub(p.asked) > breakStep {
+		p.at = max(p.at, min(t.Sub(p.start), p.quiet(words))) // nothing is late where there was nothing
 		p.asked = t.Add(-breakStep)
 	}
 	for {
@@ -108,14 +110,38 @@ func (p *pacer) dueAt(t time.Time) time.Duration {
 // next returns when the word that comes next is due.
 func (p *pacer) next(w uint64) time.Duration {
 	if p.rate > 0 {
-		return time.Duration(p.words / p.rate * 1e9)
+		return nanoseconds(p.words / p.rate * 1e9)
 	}
 	return p.when(max(p.time, p.after(w).time))
 }
 
+// quiet returns until when no word is due if the first hit among those that come next is right, also if that is a far step.
+func (p *pacer) quiet(words []uint64) time.Duration {
+	i := slices.IndexFunc(words, hit.IsHit)
+	if p.rate > 0 || i < 0 {
+		return p.next(words[0])
+	}
+	s := p.fpga[hit.FPGA(words[i])]
+	if d := int64(hit.Orbit(words[i])) - s.orbit; s.seen && d > 0 {
+		s.time += p.shortened(d)
+	}
+	return p.when(max(p.time, s.time))
+}
+
 // when turns orbits since the start into our time.
 func (p *pacer) when(orbits int64) time.Duration {
-	return time.Duration(float64(orbits) / p.orbits * 1e9)
+	return nanoseconds(float64(orbits) / p.orbits * 1e9)
+}
+
+// nanoseconds is a time that may be too long to be one.
+func nanoseconds(n float64) time.Duration { return time.Duration(min(n, 1<<62)) }
+
+// shortened is how much of a step forward counts.
+func (p *pacer) shortened(d int64) int64 {
+	if p.maxGap > 0 {
+		return min(d, p.maxGap)
+	}
+	return d
 }
 
 // after returns the state of the FPGA of w behind it.
@@ -136,10 +162,7 @@ func (p *pacer) after(w uint64) pacedFPGA {
 		s.orbit = o // a restart
 	case d > 0:
 		s.orbit = o
-		if p.maxGap > 0 {
-			d = min(d, p.maxGap)
-		}
-		s.time += d
+		s.time += p.shortened(d)
 	}
 	s.sure, s.far = true, none
 	return s
@@ -148,7 +171,7 @@ func (p *pacer) after(w uint64) pacedFPGA {
 // ready counts the words that are due now, and moves on behind them.
 func (p *pacer) ready(words []uint64, now time.Duration) int {
 	if p.rate > 0 {
-		n := min(len(words), max(0, int(math.Floor(now.Seconds()*p.rate-p.words))+1))
+		n := int(min(float64(len(words)), max(0, math.Floor(now.Seconds()*p.rate-p.words)+1)))
 		p.words += float64(n)
 		return n
 	}

@@ -210,3 +210,48 @@ func TestPaceAfterABreak(t *testing.T) {
 		}
 	}
 }
+
+// A source that is silent because the detector is makes nothing late, and what comes then is waited for no longer than before.
+func TestPaceAfterAQuietTime(t *testing.T) {
+	for _, quiet := range []time.Duration{3 * time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			run := newPacedRun(0, 1)
+			orbit, ancillary := int64(0), pacedHit(0, 1)&^(7<<61)
+			second := func() []uint64 {
+				words := []uint64{ancillary}
+				for range 1000 {
+					words = append(words, pacedHit(0, orbit))
+					orbit += 11
+				}
+				return words
+			}
+			run.send(t, second())
+			orbit += int64(quiet.Seconds() * hit.OrbitDen / hit.OrbitNum)
+			time.Sleep(quiet)
+			before := time.Now()
+			run.send(t, second())
+			if took := time.Since(before); took > 2*time.Second {
+				t.Errorf("a second behind a quiet time of %v took %v", quiet, took)
+			}
+			if worst := slices.Max(run.debts); worst > lateAfter {
+				t.Errorf("a quiet time of %v is told as %v late", quiet, worst)
+			}
+		})
+	}
+}
+
+// No number is too large.
+func TestPaceOfLargeNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		run := newPacedRun(1e300, 0)
+		run.send(t, make([]uint64, 1_000_000))
+		if d := time.Since(run.start); d > time.Second {
+			t.Errorf("took %v", d)
+		}
+		p := newPacer(0, 1e-300, 0, nil)
+		p.due([]uint64{pacedHit(0, 1)}, nil)
+		if n := p.ready([]uint64{pacedHit(0, 2)}, time.Hour); n != 0 {
+			t.Error("the next orbit is due, at a speed of nearly nothing")
+		}
+	})
+}

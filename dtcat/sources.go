@@ -43,6 +43,9 @@ func (c *cat) expand() []source {
 		case len(found) == 0 && !awaited:
 			c.fail(tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, " ")+", with or without .gz or .zst"+hint))
 		}
+		if awaited {
+			c.followed = found
+		}
 		all = append(all, found...)
 	}
 	return all
@@ -149,13 +152,13 @@ type folderFollower struct {
 const folderPoll = 2 * time.Second
 
 // newFolderFollower returns nil if what is followed is no folder.
-func (c *cat) newFolderFollower(sources []source) *folderFollower {
+func (c *cat) newFolderFollower() *folderFollower {
 	name := c.cli.Sources[len(c.cli.Sources)-1]
 	if !c.cli.Follow || !remote.Is(name) {
 		return nil
 	}
 	f := &folderFollower{c: c, name: name, seen: map[string]string{}}
-	f.note(sources)
+	f.note(c.followed)
 	return f
 }
 
@@ -190,24 +193,28 @@ func (f *folderFollower) next() []source {
 			f.away = false
 			f.c.env.Say("%s: there again", f.name)
 		}
-		var more []source
-		for _, s := range found {
-			tag, known := f.seen[s.name]
-			switch {
-			case known && tag != s.object.Tag:
-				f.c.env.Say("%s: has changed after it was read, and is not read again", s.name)
-			case known:
-			case f.last.object != nil && bySource(s, f.last) < 0:
-				f.c.env.Say("%s: came too late, %s has been read before it; it is not read", s.name, f.last.name)
-			default:
-				more = append(more, s)
-				continue
-			}
-			f.seen[s.name] = s.object.Tag
-		}
-		if len(more) > 0 {
-			f.note(more)
+		if more := f.more(found); len(more) > 0 {
 			return more
 		}
 	}
+}
+
+// more returns which of the objects in the folder are to be read now.
+func (f *folderFollower) more(found []source) (more []source) {
+	for _, s := range found {
+		tag, known := f.seen[s.name]
+		switch {
+		case known && tag != s.object.Tag:
+			f.c.env.Say("%s: has changed after it was read, and is not read again", s.name)
+		case known:
+		case f.last.object != nil && bySource(s, f.last) < 0:
+			f.c.env.Say("%s: came too late, %s has been read before it; it is not read", s.name, f.last.name)
+		default:
+			more = append(more, s)
+			continue
+		}
+		f.seen[s.name] = s.object.Tag
+	}
+	f.note(more)
+	return more
 }

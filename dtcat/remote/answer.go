@@ -24,10 +24,12 @@ func tagOf(h http.Header) string {
 	return ""
 }
 
-// strongTag is an ETag without its quotes; empty if it is weak.
+const longestTag = 1 << 10 // tags go into marks and manifests
+
+// strongTag is an ETag without its quotes; empty if it is weak, or too long to be one.
 func strongTag(etag string) string {
 	etag = strings.TrimSpace(etag)
-	if strings.HasPrefix(etag, "W/") || strings.HasPrefix(etag, modified) {
+	if strings.HasPrefix(etag, "W/") || strings.HasPrefix(etag, modified) || len(etag) > longestTag {
 		return ""
 	}
 	return shown(strings.TrimSuffix(strings.TrimPrefix(etag, `"`), `"`))

@@ -167,7 +167,7 @@ func BenchmarkS3Read(b *testing.B) {
 func BenchmarkS3Far(b *testing.B) {
 	folder, size := benchRun(b, 5_100_000)
 	server := startBenchS3(b, folder, false)
-	p := &proxy{latency: 50 * time.Millisecond, rate: 20e6}
+	p := &proxy{where: place{latency: 50 * time.Millisecond, rate: 20e6}}
 	p.open(b, server.endpoint, &http.Transport{}, nil)
 	jobs := []*benchJob{
 		{name: "one", command: server.cat(p.url, "--connections", "1")},

@@ -112,22 +112,29 @@ func TestS3GivenUp(t *testing.T) {
 	bucket, _ := s.bigRun(t)
 	for _, how := range []string{"refused", "stalled", "denied"} {
 		t.Run(how, func(t *testing.T) {
-			gone := false
-			var p *proxy
-			p = s.proxy(t, func(r *proxied) {
-				if r.gets() && strings.HasSuffix(r.Path, "data_000040.txt") && r.From > 0 {
+			gone, refused := false, make(chan struct{})
+			p := s.proxy(t, func(r *proxied) {
+				if !gone && r.gets() && strings.HasSuffix(r.Path, "data_000040.txt") && r.From > 0 {
 					gone = true
+					if how == "refused" {
+						close(refused)
+					}
 				}
 				switch {
-				case !gone:
-				case how == "stalled" && r.gets():
+				case !gone || !r.gets():
+				case how == "stalled":
 					r.Fault = faultStall
-				case how == "denied" && r.gets():
+				case how == "denied":
 					r.Fault = faultDenied
-				case how == "refused":
-					go p.close()
 				}
 			})
+			go func() {
+				select {
+				case <-refused:
+					p.close()
+				case <-p.closed:
+				}
+			}()
 			r := s3Run(t, nil, s.catAt(p.url, "--stall", "500ms", "--tries", "3", "s3://"+bucket+"/"), stage{"dtfilter"}, stage{"dthist", "--window", "all"})
 			codes(t, r, 1, 1, 1)
 			parts := map[string][]string{
@@ -207,7 +214,7 @@ func TestS3Changed(t *testing.T) {
 					now = s.put(t, b, "data_1.csv", other)
 				}
 			})
-			p.rate = 20 << 20 // so that not all of it is on its way by then
+			p.moved(place{rate: 20 << 20}) // so that not all of it is on its way by then
 			r := s3Run(t, nil, s.catAt(p.url, "--to", "csv", "s3://"+b+"/"))
 			name := "s3://" + b + "/data_1.csv: "
 			if r.Codes[0] != 1 || strings.Count(r.Errs[0], "\n") != 1 || !strings.HasPrefix(r.Errs[0], "dtcat: "+name) || !strings.Contains(r.Errs[0], now) ||
@@ -266,8 +273,7 @@ func TestS3Memory(t *testing.T) {
 	s := sharedS3(t)
 	bucket, _ := s.bigRun(t)
 	for _, connections := range []string{"16", "64"} {
-		p := s.proxy(t, nil)
-		p.latency, p.rate = 20*time.Millisecond, 20<<20
+		p := s.proxy(t, nil).moved(place{latency: 20 * time.Millisecond, rate: 20 << 20})
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)

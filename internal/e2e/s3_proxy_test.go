@@ -69,19 +69,31 @@ func (r *proxied) gets() bool {
 type proxy struct {
 	url string // the endpoint for dtcat
 
-	decide  func(r *proxied) // says what happens to a request or a connection by its Fault and At; one at a time
-	latency time.Duration    // before each answer, and of each connection twice
-	rate    int              // bytes a second of a connection; 0: as fast as they go
-	ahead   time.Duration    // how much the server's clock seems to be ahead
+	decide func(r *proxied) // says what happens to a request or a connection by its Fault and At; one at a time
 
 	t        testing.TB
 	upstream *url.URL
 	client   *http.Transport
 	server   *http.Server
 	closed   chan struct{}
+	once     sync.Once // closes it
 
-	mu  sync.Mutex
-	all []*proxied
+	mu    sync.Mutex
+	all   []*proxied
+	where place
+}
+
+// A place is where the server of a proxy seems to be.
+type place struct {
+	latency time.Duration // before each answer, and of each connection twice
+	rate    int           // bytes a second of a connection; 0: as fast as they go
+	ahead   time.Duration // by how much its clock differs
+}
+
+// moved puts the server of a proxy elsewhere.
+func (p *proxy) moved(where place) *proxy {
+	p.update(func() { p.where = where })
+	return p
 }
 
 // proxy returns a proxy before the S3 server, over TLS as the server.
@@ -151,20 +163,15 @@ func (p *proxy) open(t testing.TB, upstream string, client *http.Transport, secu
 
 // close ends the proxy and its connections; it takes no new ones from then on.
 func (p *proxy) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-p.closed:
-		return
-	default:
-	}
-	close(p.closed)
-	p.server.Close()
-	p.client.CloseIdleConnections()
+	p.once.Do(func() {
+		close(p.closed)
+		p.server.Close()
+		p.client.CloseIdleConnections()
+	})
 }
 
-// note adds to the log, and asks what is to happen.
-func (p *proxy) note(r *proxied) {
+// note adds to the log, asks what is to happen, and says where.
+func (p *proxy) note(r *proxied) place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all = append(p.all, r)
@@ -172,6 +179,7 @@ func (p *proxy) note(r *proxied) {
 	if p.decide != nil {
 		p.decide(r)
 	}
+	return p.where
 }
 
 // log returns what came so far.
@@ -222,7 +230,7 @@ func (l proxyListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		r := &proxied{}
-		l.p.note(r)
+		where := l.p.note(r)
 		switch r.Fault {
 		case faultGarbage:
 			io.WriteString(conn, "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n")
@@ -239,7 +247,7 @@ func (l proxyListener) Accept() (net.Conn, error) {
 		case faultGone:
 			reset(conn)
 		default:
-			return &pacedConn{Conn: conn, latency: 2 * l.p.latency, rate: l.p.rate}, nil
+			return &pacedConn{Conn: conn, latency: 2 * where.latency, rate: where.rate}, nil
 		}
 	}
 }
@@ -318,8 +326,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 			r.To++
 		}
 	}
-	p.note(r)
-	time.Sleep(p.latency)
+	where := p.note(r)
+	time.Sleep(where.latency)
 	switch r.Fault {
 	case fault500:
 		p.refuse(w, r, http.StatusInternalServerError, "InternalError")
@@ -344,7 +352,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	out := request.Clone(request.Context())
 	out.URL.Scheme, out.URL.Host = p.upstream.Scheme, p.upstream.Host // and out.Host is what the client signed
 	out.RequestURI = ""
-	p.early(out)
+	early(out, where.ahead)
 	answer, err := p.client.RoundTrip(out)
 	if err != nil {
 		p.refuse(w, r, http.StatusBadGateway, "BadGateway")
@@ -352,7 +360,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	defer answer.Body.Close()
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		answer.Header.Set("Date", date.Add(p.ahead).UTC().Format(http.TimeFormat))
+		answer.Header.Set("Date", date.Add(where.ahead).UTC().Format(http.TimeFormat))
 	}
 	p.update(func() { r.Status = answer.StatusCode })
 	size := answer.ContentLength
@@ -374,14 +382,14 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	p.spoil(w, r, answer, min(int64(r.At*float64(size)), size-1))
 }
 
-// early makes a signed request as much older as the server's clock seems to be ahead.
-func (p *proxy) early(r *http.Request) {
+// early makes a signed request older than it is.
+func early(r *http.Request, by time.Duration) {
 	const form = "20060102T150405Z"
 	date, err := time.Parse(form, r.Header.Get("X-Amz-Date"))
-	if err != nil || p.ahead == 0 {
+	if err != nil || by == 0 {
 		return
 	}
-	before := date.Add(-p.ahead)
+	before := date.Add(-by)
 	r.Header.Set("X-Amz-Date", before.Format(form))
 	r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), date.Format("/20060102/"), before.Format("/20060102/"), 1))
 }

@@ -257,7 +257,7 @@ func noSecrets(t testing.TB, text string) {
 			t.Errorf("%q is said:\n%.2000s", secret, text)
 		}
 	}
-	if signature.MatchString(text) {
+	if strings.Contains(text, "ignature=") && signature.MatchString(text) { // the pattern alone is slow in what may be a whole run
 		t.Errorf("a signature is said:\n%.2000s", text)
 	}
 }

@@ -357,7 +357,7 @@ func TestWebFaults(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	p.rate = 20 << 20
+	p.moved(place{rate: 20 << 20})
 	r = s3Run(t, nil, web("--to", "csv", p.url+"/data.csv"))
 	if r.Codes[0] != 1 || !bytes.HasPrefix(text, r.Out) || len(r.Out) == len(text) || !strings.HasPrefix(r.Errs[0], "dtcat: "+p.url+"/data.csv: ") || !strings.Contains(r.Errs[0], "changed") ||
 		strings.Count(r.Errs[0], "modified 20") != 2 {
