@@ -182,8 +182,13 @@ func (c *cat) dryRun(sources []source) error {
 	}
 	var total, saved int64
 	var all []listed
+	unknown := 0
 	for _, s := range sources {
 		l := newListed(s)
+		if _, err := os.Stat(s.name); l.local && s.name != "-" && !s.sim() && err != nil {
+			c.fail(hintScheme(s.name, tool.Plain(err)))
+			continue
+		}
 		if s.object != nil && folder != nil {
 			copied, err := folder.Find(s.object)
 			if err != nil {
@@ -197,6 +202,8 @@ func (c *cat) dryRun(sources []source) error {
 		}
 		if l.Bytes != nil {
 			total += *l.Bytes
+		} else {
+			unknown++
 		}
 		all = append(all, l)
 	}
@@ -215,6 +222,9 @@ func (c *cat) dryRun(sources []source) error {
 		text := fmt.Sprintf("%d sources, %s", len(all), bytesText(total))
 		if len(all) == 1 {
 			text = "1 source, " + bytesText(total)
+		}
+		if unknown > 0 {
+			text += fmt.Sprintf(" and what is in %d whose size is not known", unknown)
 		}
 		if saved > 0 {
 			text += fmt.Sprintf(", of which %s are saved", bytesText(saved))

@@ -231,6 +231,8 @@ func (c *cat) check() error {
 		return &tool.UsageError{Msg: fmt.Sprintf("--connections %d: 1 to 256 are possible", cli.Remote.Connections)}
 	case cli.Remote.Tries < 1 || cli.Remote.Stall <= 0:
 		return &tool.UsageError{Msg: "--tries is at least 1, and --stall more than 0"}
+	case cli.List && cli.DryRun:
+		return &tool.UsageError{Msg: "--list and --dry-run exclude each other"}
 	case cli.JSON && !cli.List && !cli.DryRun:
 		return &tool.UsageError{Msg: "--json is for --list and --dry-run"}
 	case cli.Columns != "" && cli.To != "csv":
@@ -264,7 +266,7 @@ func (c *cat) consume(sources []source) error {
 	order := make(chan *chunk, inFlight)
 	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
 	c.pace.slow = c.late
-	c.progress = newProgress(c.env, c.cli.Progress, sources, c.net)
+	c.progress = newProgress(c.env, c.cli.Progress, sources, c.net, c.cli.Follow || c.cli.Loop)
 	if len(sources) == 1 && sources[0].sim() {
 		cfg, err := parseSim(strings.TrimPrefix(sources[0].name, "sim:"))
 		if err != nil {
@@ -278,6 +280,7 @@ func (c *cat) consume(sources []source) error {
 	} else {
 		go c.read(sources, order)
 	}
+	c.progress.paced = c.pace.active()
 	end, err := c.pump(order)
 	close(c.enough)
 	closeErr := c.net.close()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dt/dtcat/remote"
@@ -61,7 +62,8 @@ type network struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	fetch  *remote.Fetch
-	queue  []planned // of the next objects among the sources
+	queue  []planned   // of the next objects among the sources
+	quiet  atomic.Bool // of outages: they were told
 
 	mu   sync.Mutex
 	errs []error // of closing copies
@@ -82,18 +84,24 @@ func (e *broken) Error() string { return e.err.Error() }
 func (e *broken) Unwrap() error { return e.err }
 
 func newNetwork(env *tool.Env, cli *remoteFlags) (*network, error) {
-	client, err := remote.New(remote.Settings{
+	n := new(network)
+	var err error
+	n.client, err = remote.New(remote.Settings{
 		Endpoint: cli.Endpoint, Credentials: cli.Credentials, Region: cli.Region, Style: cli.S3Style, CACert: cli.CACert,
-		Connections: cli.Connections, Tries: cli.Tries, Stall: cli.Stall, Agent: "dtcat/" + tool.Version, Say: env.Say,
+		Connections: cli.Connections, Tries: cli.Tries, Stall: cli.Stall, Agent: "dtcat/" + tool.Version,
+		Say: func(format string, args ...any) {
+			if !n.quiet.Load() {
+				env.Say(format, args...)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	// What is read ahead is up to 64 MiB that live; as much again must not become garbage before it is collected.
 	debug.SetMemoryLimit(memoryLimit)
-	n := &network{client: client}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.fetch = client.Fetch(n.ctx)
+	n.fetch = n.client.Fetch(n.ctx)
 	return n, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"dt/internal/tool"
@@ -13,25 +14,35 @@ type progress struct {
 	on       bool
 	env      *tool.Env
 	net      *network // nil if all is on this machine
+	growing  bool     // there may always be more sources
+	paced    bool     // then the bytes, which are read in large pieces, say little of the time
 	start    time.Time
-	shown    time.Time
 	files    int
 	size     int64 // of all files and objects; 0: not known
 	finished int
 	bytes    int64 // of the finished ones
 	in       *input
 	records  uint64
-	before   uint64 // records when it was shown last
-	was      int64  // bytes then
 	rejects  int
+	samples  []sample // the newest ones, oldest first
 }
 
-const progressEvery = 500 * time.Millisecond
+// A sample is how far the sources had been read at a time.
+type sample struct {
+	at      time.Time
+	records uint64
+	bytes   int64
+}
 
-func newProgress(env *tool.Env, mode string, sources []source, net *network) *progress {
-	now := time.Now()
-	p := &progress{on: env.ShowsStatus(mode), env: env, net: net, start: now, shown: now, files: len(sources)}
-	if !p.on {
+const (
+	progressEvery   = 500 * time.Millisecond
+	progressSamples = 6 // rates are those of the last three seconds
+)
+
+func newProgress(env *tool.Env, mode string, sources []source, net *network, growing bool) *progress {
+	p := &progress{on: env.ShowsStatus(mode), env: env, net: net, growing: growing, start: time.Now(), files: len(sources)}
+	p.samples = []sample{{at: p.start}}
+	if !p.on || growing {
 		return p
 	}
 	for _, s := range sources {
@@ -79,37 +90,60 @@ func (p *progress) add(records uint64) {
 		return
 	}
 	now := time.Now()
-	if d := now.Sub(p.shown); d >= progressEvery {
-		p.show(d, false)
-		p.shown, p.before, p.was = now, records, p.read()
+	if now.Sub(p.samples[len(p.samples)-1].at) >= progressEvery {
+		p.show(now, false)
+		if len(p.samples) == progressSamples {
+			p.samples = p.samples[:copy(p.samples, p.samples[1:])]
+		}
+		p.samples = append(p.samples, sample{now, records, p.read()})
 	}
 }
 
-// show shows what was done in the last d.
-func (p *progress) show(d time.Duration, last bool) {
-	seconds := max(d.Seconds(), 1e-9)
+// show shows how far it is, and how fast it goes since the oldest sample.
+func (p *progress) show(now time.Time, last bool) {
+	since := p.samples[0]
+	seconds := max(now.Sub(since.at).Seconds(), 1e-9)
 	read := p.read()
-	text := fmt.Sprintf("%.0f words/s, %d words, file %d of %d, %s, %.1f MB/s", float64(p.records-p.before)/seconds, p.records,
-		min(p.finished+1, p.files), p.files, bytesText(read), float64(read-p.was)/seconds/1e6)
-	if p.size > 0 && read <= p.size {
-		text += fmt.Sprintf(" (%.0f %% of %s)", 100*float64(read)/float64(p.size), bytesText(p.size))
-		if elapsed := time.Since(p.start); !last && read > 0 && elapsed > time.Second {
-			left := time.Duration(float64(elapsed) * float64(p.size-read) / float64(read))
-			text += fmt.Sprintf(", %v left", left.Round(time.Second))
+	speed := float64(read-since.bytes) / seconds
+	parts := make([]string, 0, 8)
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	known := p.size > 0 && read <= p.size
+	if known {
+		add("%.0f %% of %s", 100*float64(read)/float64(p.size), bytesText(p.size))
+	} else {
+		add("%s", bytesText(read))
+	}
+	if p.growing {
+		add("file %d", p.finished+1)
+	} else {
+		add("file %d/%d", min(p.finished+1, p.files), p.files)
+	}
+	add("%d words", p.records)
+	add("%.0f words/s", float64(p.records-since.records)/seconds)
+	add("%.1f MB/s", speed/1e6)
+	switch left := time.Duration(float64(p.size-read) / speed * 1e9); {
+	case last || !known || p.paced:
+	case speed == 0:
+		add("waiting")
+	case left > 0 && left < 1000*time.Hour:
+		add("%v left", left.Round(time.Second))
+	}
+	if p.rejects > 0 {
+		add("%d rejected", p.rejects)
+	}
+	if p.net != nil {
+		if n := p.net.fetch.Stats().Retries; n > 0 {
+			add("%d retries", n)
 		}
 	}
-	text += fmt.Sprintf(", %d rejected", p.rejects)
-	if p.net != nil {
-		text += fmt.Sprintf(", %d retries", p.net.fetch.Stats().Retries)
-	}
-	p.env.Status(text, last)
+	p.env.Status(strings.Join(parts, ", "), last)
 }
 
 // done leaves the last line standing.
 func (p *progress) done() {
 	if p.on {
-		p.before, p.was = 0, 0
-		p.show(time.Since(p.start), true)
+		p.samples[0] = sample{at: p.start}
+		p.show(time.Now(), true)
 	}
 }
 

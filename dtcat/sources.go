@@ -35,13 +35,13 @@ func (c *cat) expand() []source {
 		if remote.Is(name) {
 			list = c.listObjects
 		}
-		found, hint, err := list(name)
+		found, none, err := list(name)
 		awaited := c.cli.Follow && i == len(c.cli.Sources)-1 && remote.Is(name)
 		switch {
 		case err != nil:
 			c.fail(tool.Plain(err))
 		case len(found) == 0 && !awaited:
-			c.fail(tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, " ")+", with or without .gz or .zst"+hint))
+			c.fail(none)
 		}
 		if awaited {
 			c.followed = found
@@ -51,15 +51,20 @@ func (c *cat) expand() []source {
 	return all
 }
 
-// listFiles returns the data files of a folder, or what is no folder as it is.
-func listFiles(name string) (found []source, hint string, err error) {
+// noData says that a folder has no data files, and what it has instead.
+func noData(name, instead string) error {
+	return tool.Hint(fmt.Errorf("%s: no data files in this folder", name), "they end in "+strings.Join(dataSuffixes, " ")+", with or without .gz or .zst"+instead)
+}
+
+// listFiles returns the data files of a folder, or what is no folder as it is; and what to say if there are none.
+func listFiles(name string) (found []source, none, err error) {
 	info, err := os.Stat(name)
 	if name == "-" || strings.HasPrefix(name, "sim:") || err != nil || !info.IsDir() {
-		return []source{{name: name}}, "", nil // what does not exist is told when its turn comes
+		return []source{{name: name}}, nil, nil // what does not exist is told when its turn comes
 	}
 	entries, err := os.ReadDir(name)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	for _, e := range entries {
 		if !e.IsDir() && isData(e.Name()) {
@@ -67,14 +72,14 @@ func listFiles(name string) (found []source, hint string, err error) {
 		}
 	}
 	slices.SortFunc(found, bySource)
-	return found, "", nil
+	return found, noData(name, ""), nil
 }
 
 // listObjects returns the objects that a name outside of this machine stands for, and what to say if these are none.
-func (c *cat) listObjects(name string) (found []source, hint string, err error) {
+func (c *cat) listObjects(name string) (found []source, none, err error) {
 	listing, err := c.net.client.List(c.net.ctx, name)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	for i := range listing.Objects {
 		o := &listing.Objects[i]
@@ -83,10 +88,15 @@ func (c *cat) listObjects(name string) (found []source, hint string, err error) 
 		}
 	}
 	slices.SortFunc(found, bySource)
-	if len(listing.Folders) > 0 {
-		hint = "; there are folders in it: " + strings.Join(listing.Folders[:min(len(listing.Folders), 5)], " ")
+	switch {
+	case len(listing.Folders) > 0:
+		none = noData(name, "; there are folders in it: "+strings.Join(listing.Folders[:min(len(listing.Folders), 5)], " "))
+	case len(listing.Objects) > 0:
+		none = noData(name, "")
+	default:
+		none = tool.Hint(fmt.Errorf("%s: there is no such folder, or nothing in it", name), "is the name right?")
 	}
-	return found, hint, nil
+	return found, none, nil
 }
 
 func bySource(a, b source) int { return natural(a.name, b.name) }
@@ -145,7 +155,6 @@ type folderFollower struct {
 	name string
 	seen map[string]string // tags, by object
 	last source
-	away bool // it can't be listed now
 }
 
 // Listings cost money where storage is rented.
@@ -184,13 +193,11 @@ func (f *folderFollower) next() []source {
 		case errors.Is(err, context.Canceled):
 			return nil
 		case err != nil:
-			if !f.away {
+			if !f.c.net.quiet.Swap(true) {
 				f.c.env.Say("%v; asking again and again", err)
 			}
-			f.away = true
 			continue
-		case f.away:
-			f.away = false
+		case f.c.net.quiet.Swap(false):
 			f.c.env.Say("%s: there again", f.name)
 		}
 		if more := f.more(found); len(more) > 0 {

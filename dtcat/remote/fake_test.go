@@ -13,15 +13,14 @@ import (
 
 // A fake is a store in memory, with faults.
 type fake struct {
-	mu     sync.Mutex
-	data   map[string][]byte
-	tag    map[string]string
-	plan   func(o *Object, from int64, n int) fault // of the nth request for an object
-	asked  map[string]int
-	froms  map[string][]int64
-	open   int // connections
-	most   int // of them
-	before time.Duration
+	mu    sync.Mutex
+	data  map[string][]byte
+	tag   map[string]string
+	plan  func(o *Object, from int64, n int) fault // of the nth request for an object
+	asked map[string]int
+	froms map[string][]int64
+	open  int // connections
+	most  int // of them
 }
 
 // A fault is how one connection goes. The zero one is fine.

@@ -347,7 +347,7 @@ func (r *Reader) await() (*part, error) {
 			}
 			if p != nil && p.why != nil {
 				why := p.why
-				f.unlocked(func() { out.lasts(fmt.Sprintf("no data since byte %d", r.at), why, 0) })
+				f.unlocked(func() { out.lasts(fmt.Sprintf("stopped at byte %d", r.at), why, 0) })
 			} else if p != nil {
 				f.hurry(p, now)
 			}

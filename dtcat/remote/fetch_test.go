@@ -358,7 +358,7 @@ func TestOutage(t *testing.T) {
 				t.Error(len(all), err)
 			}
 		}
-		if len(said) != 2 || said[0] != "5 s: s3://b/a: no data since byte 300: connection refused; trying again (hint: is it there?)" ||
+		if len(said) != 2 || said[0] != "5 s: s3://b/a: stopped at byte 300: connection refused; trying again (hint: is it there?)" ||
 			!strings.Contains(said[1], "s: s3://b/a: goes on after ") {
 			t.Errorf("said %q", said)
 		}

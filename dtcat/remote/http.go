@@ -157,6 +157,10 @@ func (s *webStore) failure(u *url.URL, r *http.Response) *failure {
 		if r.StatusCode == http.StatusBadRequest && plainToTLS(start) {
 			return speaksTLS()
 		}
+		if r.StatusCode == http.StatusBadRequest && !signed && strings.Contains(u.RawQuery, "X-Amz-") {
+			f.err = hinted("copy all of it, in quotes", "the server refuses the presigned address, from which the signature is missing (400)")
+			break
+		}
 		f.err = fmt.Errorf("the server answers %s", statusText(r.StatusCode))
 	}
 	return f

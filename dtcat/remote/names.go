@@ -57,9 +57,10 @@ func webName(name string) string {
 	return shown(plain.String())
 }
 
-// redact replaces the values of parameters that may be secret.
+// redact replaces the values of parameters that may be secret, and all of a presigned address, which tell nothing.
 func redact(query string) string {
 	var b strings.Builder
+	presigned := false
 	for query != "" {
 		end := strings.IndexAny(query, "&;")
 		parameter, separator := query, ""
@@ -71,12 +72,24 @@ func redact(query string) string {
 		switch {
 		case !found && len(name) > 20:
 			parameter = "…" // a token by itself
+		case found && signs(name):
+			presigned = true
+			continue
 		case found && secret(name):
 			parameter = name + "=…"
 		}
 		b.WriteString(parameter + separator)
 	}
+	if presigned {
+		b.WriteString("…")
+	}
 	return b.String()
+}
+
+// signs reports whether a parameter of this name is one of those of a presigned address.
+func signs(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, "x-amz-") || strings.HasPrefix(name, "x-goog-")
 }
 
 // secret reports whether a parameter of this name may be secret.
@@ -86,10 +99,8 @@ func secret(name string) bool {
 		return true
 	}
 	plain = strings.ToLower(plain)
-	for _, prefix := range []string{"x-amz-", "x-goog-"} {
-		if strings.HasPrefix(plain, prefix) {
-			return true
-		}
+	if signs(plain) { // though it is written in an odd way
+		return true
 	}
 	for _, part := range []string{"sig", "token", "cred", "key", "pass", "pwd", "secret", "auth", "session", "jwt", "code", "policy", "hmac", "ticket"} {
 		if strings.Contains(plain, part) {

@@ -178,7 +178,7 @@ func TestS3Outage(t *testing.T) {
 	r := s3Run(t, nil, s.catAt(p.url, "--to", "csv", "s3://"+b+"/data.csv"))
 	same(t, "it", string(r.ok(t)), string(text))
 	lines := strings.Split(strings.TrimSpace(r.Errs[0]), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "dtcat: s3://"+b+"/data.csv: no data since byte ") || !strings.Contains(lines[0], "500") || !strings.Contains(lines[0], "trying again") ||
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "dtcat: s3://"+b+"/data.csv: stopped at byte ") || !strings.Contains(lines[0], "500") || !strings.Contains(lines[0], "trying again") ||
 		!strings.HasPrefix(lines[1], "dtcat: s3://"+b+"/data.csv: goes on after ") {
 		t.Errorf("it says\n%s", r.Errs[0])
 	}

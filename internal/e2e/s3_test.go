@@ -176,8 +176,8 @@ func TestS3Names(t *testing.T) {
 		reads(t, strings.Join(c.sources, " "), s3Run(t, nil, s.cat(append([]string{"--to", "csv", "--header", "no"}, c.sources...)...)), []byte(rowsFor(c.want...)))
 	}
 	for _, c := range []struct{ source, says, hint string }{
-		{at + "/empty/", at + "/empty/: no data files in this folder (hint: ", ".csv"},
-		{at + "/nowhere/", at + "/nowhere/: ", "(hint: "},
+		{at + "/empty/", at + "/empty/: no data files in this folder", ".csv"},
+		{at + "/nowhere/", at + "/nowhere/: there is no such folder, or nothing in it", "(hint: "},
 		{at + "/data_3.txt", at + "/data_3.txt: ", "(hint: "},
 		{at + "/x*.txt", at + "/x*.txt: ", "(hint: "},
 		{at + "/data_[.txt", at + "/data_[.txt: ", "(hint: "},

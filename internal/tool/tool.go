@@ -141,8 +141,8 @@ func (e *Env) ShowsStatus(mode string) bool {
 	return mode == "yes" || mode == "auto" && ok && IsTerminal(f)
 }
 
-// Status shows text, with the program's name before it, in the place of the status line before, on a terminal. A message takes its
-// place. The last one is left standing.
+// Status shows text, with the program's name before it, in the place of the status line before, on a terminal; no more than fits into a line of it. A
+// message takes its place. The last one is left standing.
 func (e *Env) Status(text string, last bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -150,8 +150,29 @@ func (e *Env) Status(text string, last bool) {
 	if last {
 		end = "\n"
 	}
-	fmt.Fprintf(e.Stderr, "%s%s: %s%s", clearLine, e.Name, text, end)
+	fmt.Fprintf(e.Stderr, "%s%s%s", clearLine, cutAt(e.Name+": "+text, columns(e.Stderr)), end)
 	e.status = !last
+}
+
+// columns returns how wide a terminal is; 0: it is none, or does not say.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+// cutAt cuts a text so that it stays in one line of a terminal; the last column would begin the next on some.
+func cutAt(text string, columns int) string {
+	if r := []rune(text); columns > 1 && len(r) >= columns {
+		return string(r[:columns-1])
+	}
+	return text
 }
 
 // common are the flags of every program.
