@@ -66,14 +66,13 @@ type network struct {
 	quiet  atomic.Bool // of outages: they were told
 
 	mu   sync.Mutex
-	errs []error // of closing copies
+	errs []error // of saving, to be told in the end
 }
 
 // planned is how an object will be read.
 type planned struct {
-	copy  *save.Copy // nil without --save
+	copy  *save.Copy // nil if it is not saved
 	fetch bool       // some of it comes over the network
-	err   error
 }
 
 // A broken error says that the bytes of an object ended before the object did. What comes behind it would be taken for what follows, so the
@@ -154,14 +153,16 @@ func (n *network) plan(env *tool.Env, sources []source) {
 		p := planned{fetch: true}
 		from := int64(0)
 		if n.folder != nil {
-			if p.copy, p.err = n.folder.Find(s.object); p.err == nil {
+			var err error
+			if p.copy, err = n.folder.Find(s.object); err == nil {
 				from = p.copy.Have()
 				p.fetch = !p.copy.Whole()
 				if why := p.copy.Again(); why != "" {
 					env.Say("%s: fetched again, what was saved is not used: %s", s.name, why)
 				}
-			} else {
-				p.fetch = false
+			} else if n.ctx.Err() == nil {
+				env.Say("%s: read and not saved: %v", s.name, err)
+				n.note(tool.ErrTold)
 			}
 		}
 		if p.fetch {
@@ -170,6 +171,13 @@ func (n *network) plan(env *tool.Env, sources []source) {
 		ahead += max(s.object.Size, 0) // of what is saved, too: that was read to check it, and the first word waits for that
 		n.queue = append(n.queue, p)
 	}
+}
+
+// note keeps what went wrong with saving.
+func (n *network) note(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.errs = append(n.errs, err)
 }
 
 // holds reports whether an object is among the sources.
@@ -186,9 +194,6 @@ func holds(sources []source, o *remote.Object) bool {
 func (n *network) open(in *input, o *remote.Object) error {
 	p := n.queue[0]
 	n.queue = n.queue[1:]
-	if p.err != nil {
-		return p.err
-	}
 	in.tag = o.Tag
 	r := &objectReader{in: in, copy: p.copy}
 	if p.fetch { // first of all: whatever happens to this object, the next one gets its own bytes
@@ -199,9 +204,7 @@ func (n *network) open(in *input, o *remote.Object) error {
 	}
 	if p.copy != nil {
 		in.close = append(in.close, func() {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			n.errs = append(n.errs, p.copy.Close()) // it stays a part if it is not whole
+			n.note(p.copy.Close()) // it stays a part if it is not whole
 		})
 		if p.copy.Have() > 0 || p.copy.Whole() {
 			f, err := p.copy.Open()

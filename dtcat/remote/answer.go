@@ -26,13 +26,14 @@ func tagOf(h http.Header) string {
 
 const longestTag = 1 << 10 // tags go into marks and manifests
 
-// strongTag is an ETag without its quotes; empty if it is weak, or too long to be one.
+// strongTag is an ETag without its quotes; empty if it is weak, or nothing that could be one.
 func strongTag(etag string) string {
 	etag = strings.TrimSpace(etag)
-	if strings.HasPrefix(etag, "W/") || strings.HasPrefix(etag, modified) || len(etag) > longestTag {
+	tag := shown(strings.TrimSuffix(strings.TrimPrefix(etag, `"`), `"`))
+	if strings.HasPrefix(etag, "W/") || strings.HasPrefix(tag, modified) || len(tag) > longestTag {
 		return ""
 	}
-	return shown(strings.TrimSuffix(strings.TrimPrefix(etag, `"`), `"`))
+	return tag
 }
 
 func timeTag(t time.Time) string {

@@ -131,3 +131,11 @@ func TestConditions(t *testing.T) {
 		}
 	}
 }
+
+func TestTags(t *testing.T) {
+	for etag, want := range map[string]string{`"a"`: "a", `a`: "a", ` "a" `: "a", `W/"a"`: "", `"modified x"`: "", `modified x`: "", "\"a\n\"": "a%0A", strings.Repeat("a", longestTag+1): ""} {
+		if got := strongTag(etag); got != want {
+			t.Errorf("%.20q: %q, want %q", etag, got, want)
+		}
+	}
+}
