@@ -26,7 +26,7 @@ type remoteFlags struct {
 	S3Style     string        `hidden:"" name:"s3-style" default:"auto" enum:"auto,path,virtual"`
 	CACert      string        `hidden:"" name:"ca-cert"`
 	Connections int           `hidden:"" default:"16"`
-	Tries       int           `hidden:"" default:"10"`
+	Tries       int           `hidden:"" default:"15"`
 	Stall       time.Duration `hidden:"" default:"10s"`
 }
 
@@ -45,8 +45,8 @@ const remoteUsage = `Settings of s3:// and http(s)://, as flags or in the enviro
   --ca-cert=FILE      certificates to trust beside the system's
                       Default: AWS_CA_BUNDLE
   --connections=16    at once, at most
-  --tries=10          that bring no byte, before a read is given up;
-                      10 are half a minute, 30 about four
+  --tries=15          that bring no byte, before a read is given up;
+                      15 are a minute and a half, 30 four minutes
   --stall=10s         a connection that brings no byte for so long is tried anew
 
 Proxies: HTTP_PROXY, HTTPS_PROXY, NO_PROXY. More is in dtcat/SOURCES.md.

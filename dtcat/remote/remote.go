@@ -102,7 +102,7 @@ type Client struct {
 // New returns a client. It does not use the network.
 func New(s Settings) (*Client, error) {
 	s.Connections = cmp.Or(max(s.Connections, 0), 16)
-	s.Tries = cmp.Or(max(s.Tries, 0), 10)
+	s.Tries = cmp.Or(max(s.Tries, 0), 15)
 	s.Stall = cmp.Or(max(s.Stall, 0), 10*time.Second)
 	s.Agent = cmp.Or(s.Agent, "dtcat")
 	if s.Say == nil {

@@ -268,25 +268,23 @@ func TestS3FirstWord(t *testing.T) {
 	codes(t, q.wait(), 0)
 }
 
-// Memory stays small, however many connections there are and however slow the reader is.
+// Memory stays small when all connections are in use.
 func TestS3Memory(t *testing.T) {
 	s := sharedS3(t)
 	bucket, _ := s.bigRun(t)
-	for _, connections := range []string{"16", "64"} {
-		p := s.proxy(t, nil).moved(place{latency: 20 * time.Millisecond, rate: 20 << 20})
-		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer null.Close()
-		r := startTo(t, cleanEnv(), nil, null, s.catAt(p.url, "--connections", connections, "--to", "raw", "s3://"+bucket+"/"))
-		memory := peak(t, r.Cmds[0])
-		r.wait().ok(t)
-		if m := memory(); m > s3Memory && os.Getenv("DT_RACE") == "" {
-			t.Errorf("%s connections: %d MiB", connections, m>>20)
-		} else {
-			t.Logf("%s connections: %d MiB", connections, m>>20)
-		}
+	p := s.proxy(t, nil).moved(place{latency: 20 * time.Millisecond, rate: 20 << 20})
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	r := startTo(t, cleanEnv(), nil, null, s.catAt(p.url, "--to", "raw", "s3://"+bucket+"/"))
+	memory := peak(t, r.Cmds[0])
+	r.wait().ok(t)
+	m := memory()
+	t.Logf("%d MiB", m>>20)
+	if m > s3Memory && os.Getenv("DT_RACE") == "" {
+		t.Error("that is too much")
 	}
 }
 
@@ -314,7 +312,7 @@ func TestS3Proxy(t *testing.T) {
 				r.Fault, r.At = kind, 0.4
 			}
 		})
-		cmd := exec.Command(curl, "-s", "--http1.1", "--max-time", "2", "--cacert", s.ca.file, "-H", "Range: bytes=10-29", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{exitcode}", p.url+"/"+b+"/data_1.txt")
+		cmd := exec.Command(curl, "-s", "--http1.1", "--max-time", "1", "--cacert", s.ca.file, "-H", "Range: bytes=10-29", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{exitcode}", p.url+"/"+b+"/data_1.txt")
 		cmd.Env = append(environ(), cleanEnv()...)
 		out, _ := cmd.Output()
 		if text := string(out); text != want && (!strings.HasPrefix(text, want) || !strings.HasPrefix(want, "000")) {

@@ -92,7 +92,7 @@ func TestS3Source(t *testing.T) {
 	s := sharedS3(t)
 	bucket, folder := s.bigRun(t)
 	// A mark comes every second.
-	out := s3Run(t, nil, s.cat("--rate", "1500000", "s3://"+bucket+"/"), stage{"dtfilter"}, stage{"dthist", "--window", "20s"}).ok(t)
+	out := s3Run(t, nil, s.cat("--rate", "2500000", "s3://"+bucket+"/"), stage{"dtfilter"}, stage{"dthist", "--window", "20s"}).ok(t)
 	tags := map[string]string{}
 	before, at, named := "", 0, 0
 	for _, l := range parse(t, out) {
