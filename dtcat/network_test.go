@@ -101,11 +101,20 @@ func TestNextObjectAfterOneThatFails(t *testing.T) {
 
 // Who opens objects while the program ends is told so.
 func TestOpenWhileItEnds(t *testing.T) {
-	data := map[string]string{"/a": "a", "/b": "b", "/c": "c"}
-	w := newWebRun(t, files(data), "/a", "/b", "/c")
-	w.n.plan(w.env, w.sources)
+	data := map[string]string{"/a": "a", "/b": "b", "/c": "c", "/d": "d"}
+	w := newWebRun(t, files(data), "/a", "/b", "/c", "/d")
+	var said bytes.Buffer
+	w.env.Stderr = &said
+	if err := w.n.openFolder(w.env, t.TempDir(), w.sources); err != nil {
+		t.Fatal(err)
+	}
+	w.n.plan(w.env, w.sources[:3])
 	if err := w.n.close(); err != nil {
 		t.Fatal(err)
+	}
+	w.n.plan(w.env, w.sources)
+	if said.Len() > 0 {
+		t.Errorf("said: %s", &said)
 	}
 	for i := range w.sources {
 		in, err := w.open(i)

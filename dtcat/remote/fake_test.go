@@ -33,6 +33,7 @@ type fault struct {
 	more  int           // surplus bytes behind the body
 	cut   int           // after so many bytes, unless 0
 	with  error         // what the cut shows as; nil: as the end
+	soon  bool          // it shows with the last bytes
 	stall int           // nothing comes after so many bytes, unless 0
 	piece int           // at most so many bytes come at once, unless 0
 	pause time.Duration // before each piece
@@ -144,6 +145,8 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 	n := copy(p, left)
 	b.at += n
 	switch {
+	case f.soon && b.at == f.cut:
+		return n, f.with
 	case n > 0 || len(p) == 0:
 		return n, nil
 	case b.at == len(b.data) || f.with == nil:

@@ -301,6 +301,13 @@ func TestWithoutRanges(t *testing.T) {
 			func(data []byte) []byte { return data[:400] },
 			"s3://b/k: the object has changed while it was read: it was 1000 bytes, now it is 400 bytes"},
 		{"no version", 1000, "v1", func(n int) fault { return fault{cut: []int{500, 0, 0}[n], with: errReset} }, nil, ""},
+		{"breaks at the end of a part", -1, "", func(n int) fault { return fault{cut: []int{500, 0}[n], with: errReset, soon: true} }, nil, ""},
+		{"breaks at the end of a part, for good", -1, "", func(n int) fault {
+			if n == 0 {
+				return fault{cut: 500, with: errReset, soon: true}
+			}
+			return fault{err: errReset}
+		}, nil, "s3://b/k: given up at byte 500 after 10 tries: the server cut the connection"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

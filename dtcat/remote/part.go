@@ -249,7 +249,6 @@ func (w *flow) add(n int) {
 		r.f.back = make(chan struct{})
 	}
 	w.tries.failed = 0
-	p.done = w.sequential && len(w.buf) == 0 // a range is when its connection is free
 	r.rouse(p)
 }
 
@@ -257,6 +256,8 @@ func (w *flow) add(n int) {
 func (w *flow) turn() error {
 	r := w.r
 	r.f.mu.Lock()
+	w.p.done = true // not before: if the connection breaks at its last byte, it is this part that the reader waits for
+	r.rouse(w.p)
 	r.wants = true
 	r.f.plan()
 	r.f.mu.Unlock()
