@@ -15,12 +15,16 @@ const (
 	parts    = 16      // so many in memory; more connections have smaller ones
 	smallest = 64 << 10
 
-	firstWindow = 2   // parts that are begun
+	firstWindow = 2   // connections at first
+	unread      = 2   // parts that a connection may be ahead of the reader, if it brings more of them
 	lookAhead   = 100 // objects that are begun at most, since those without bytes need no part
 
 	// The window grows when the reader has waited for a fourth of the time, and as long as this.
 	longWait = 20 * time.Millisecond
 	period   = time.Second
+	enough   = 400e6 // bytes a second; if so many come, and the reader waits, then it is for a processor
+
+	fastPart = 100 * time.Millisecond // in which a fast reader reads a part
 
 	// A connection that the reader waits for is given up after so long, if others were so many times faster, so many times a part.
 	slowAfter = time.Second
@@ -44,7 +48,8 @@ type Stats struct {
 type Fetch struct {
 	settings *Settings
 	size     int64 // of a part
-	most     int   // parts
+	most     int   // connections
+	room     int   // parts in memory
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	flows    sync.WaitGroup
@@ -55,13 +60,20 @@ type Fetch struct {
 	items  []Item        // which are not begun
 	queue  []*Reader     // which are begun, in order, and the current one before them
 	on     bool          // the first of the queue is the current one
-	window int           // parts that may be there
-	used   int           // parts that are there
-	pool   [][]byte      // buffers of others
+	window int           // connections that may be under way
+	stride int           // parts that one of them is asked for at once
+	busy   int           // connections that are under way
+	used   int           // parts that are there, or have a connection that will come to them
+	freed  chan struct{} // closed, and made anew, when a buffer is given back
+	pool   [][]byte      // buffers that no part has
 	back   chan struct{} // closed, and made anew, when the server is back after an outage
 
 	waited time.Duration // that the reader had to, since
 	since  time.Time
+	before int64         // bytes that had come then
+	idle   time.Duration // the same, since the length of connections was looked at
+	passed int           // parts that were read since then
+	looked time.Time
 }
 
 // Fetch begins to read. Close must be called in the end.
@@ -73,11 +85,12 @@ func (c *Client) Fetch(ctx context.Context, items ...Item) *Fetch {
 
 // newFetch returns a Fetch whose parts have at most size bytes.
 func newFetch(ctx context.Context, s *Settings, size int64) *Fetch {
-	f := &Fetch{settings: s, size: size, since: time.Now(), back: make(chan struct{})}
+	f := &Fetch{settings: s, size: size, stride: 1, since: time.Now(), looked: time.Now(), back: make(chan struct{}), freed: make(chan struct{})}
 	if s.Connections > parts {
 		f.size = max(size*parts/int64(s.Connections), min(size, smallest))
 	}
-	f.most = max(1, min(s.Connections, int(size*parts/f.size)))
+	f.room = int(size * parts / f.size)
+	f.most = max(1, min(s.Connections, f.room))
 	f.window = min(firstWindow, f.most)
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	return f
@@ -142,7 +155,7 @@ func (f *Fetch) more() bool {
 
 // plan begins what there is room for. f.mu is held, here and wherever nothing else is said.
 func (f *Fetch) plan() {
-	room := f.window
+	room := f.ahead()
 	for i := 0; i < lookAhead && f.used < room && f.ctx.Err() == nil; i++ {
 		if i == len(f.queue) && !f.more() {
 			return
@@ -151,57 +164,99 @@ func (f *Fetch) plan() {
 		switch {
 		case r.closed || r.failed || r.next == r.object.Size:
 		case r.sequential:
-			if r.wants {
+			if r.wants && (r.flow != nil || f.busy < f.window) {
 				r.grant()
 			}
-			if left := r.object.Size - r.next; left < 0 || left > f.size {
-				room = f.window / 2 // it wants more parts, and what is behind it must not take them all
-			}
+			// It is not known how many more parts it wants, and what is behind it must not take them all.
+			room = f.ahead() / 2
 		default:
-			for r.next < r.object.Size && f.used < room {
-				end := min(r.next+f.size, r.object.Size)
-				p := r.part(end - r.next)
-				w := &flow{r: r, p: p, buf: p.buf, at: r.next, end: end}
-				r.next = end
-				f.flows.Go(w.run)
+			for r.next < r.object.Size {
+				if f.busy == f.window {
+					return
+				}
+				f.lengthen()
+				n := min(int64(f.stride), (r.object.Size-r.next+f.size-1)/f.size)
+				if f.used > 0 && f.used+int(n) > room {
+					return
+				}
+				r.begin(n)
 			}
 		}
 	}
 }
 
-// grant gives the flow of an object without ranges another part to fill, and begins it with the first.
-func (r *Reader) grant() {
-	p := r.part(r.f.size)
-	r.wants = false
-	if r.begun {
-		r.granted <- p
+// ahead returns how many parts may be there: of one connection to be read, while others are filled.
+func (f *Fetch) ahead() int { return min(max(f.window, firstWindow)*f.stride, f.room) }
+
+// lengthen lets a connection bring more at once while the reader is fast and yet hardly has to wait: then a request costs more than it
+// gains, and a server sends a whole object at the least cost.
+func (f *Fetch) lengthen() {
+	now := time.Now()
+	if f.passed < f.stride {
 		return
 	}
-	r.begun = true
-	w := &flow{r: r, p: p, buf: p.buf, at: r.next, end: r.object.Size, sequential: true}
-	r.f.flows.Go(w.run)
+	if took := now.Sub(f.looked); f.idle < took/8 && took < time.Duration(f.passed)*fastPart {
+		f.stride = min(2*f.stride, f.room/max(f.window, firstWindow))
+	}
+	f.looked, f.idle, f.passed = now, 0, 0
 }
 
-// part adds a part of at most size bytes.
-func (r *Reader) part(size int64) *part {
-	f := r.f
-	var buf []byte
-	if n := len(f.pool); n > 0 {
-		buf, f.pool = f.pool[n-1], f.pool[:n-1]
-	} else {
-		buf = make([]byte, f.size)
+// begin begins a connection for the next n parts of an object.
+func (r *Reader) begin(n int64) {
+	w := &flow{r: r, at: r.next, end: min(r.next+n*r.f.size, r.object.Size)}
+	for ; n > 0; n-- {
+		w.parts = append(w.parts, r.part(min(r.f.size, r.object.Size-r.next), w))
+		r.next += w.parts[len(w.parts)-1].size
 	}
-	f.used++
-	p := &part{r: r, buf: buf[:size]}
+	r.f.start(w)
+}
+
+// grant gives the flow of an object without ranges another part to fill, and begins it with the first.
+func (r *Reader) grant() {
+	r.wants = false
+	if r.flow != nil {
+		r.granted <- r.part(r.f.size, r.flow)
+		return
+	}
+	r.flow = &flow{r: r, at: r.next, end: r.object.Size, sequential: true}
+	r.flow.parts = []*part{r.part(r.f.size, r.flow)}
+	r.f.start(r.flow)
+}
+
+// start begins a flow.
+func (f *Fetch) start(w *flow) {
+	w.fill()
+	f.busy++
+	f.flows.Go(w.run)
+}
+
+// part adds a part of at most size bytes, which w will fill.
+func (r *Reader) part(size int64, w *flow) *part {
+	r.f.used++
+	p := &part{r: r, flow: w, size: size}
 	r.parts = append(r.parts, p)
 	return p
+}
+
+// buffer returns a buffer of size bytes.
+func (f *Fetch) buffer(size int64) []byte {
+	if n := len(f.pool); n > 0 {
+		buf := f.pool[n-1]
+		f.pool = f.pool[:n-1]
+		return buf[:size]
+	}
+	return make([]byte, f.size)[:size]
 }
 
 // free takes the buffer of a part that is done.
 func (f *Fetch) free(p *part) {
 	f.used--
-	f.pool = append(f.pool, p.buf[:f.size])
-	p.buf = nil
+	if p.buf != nil {
+		f.pool = append(f.pool, p.buf[:f.size])
+		p.buf = nil
+		close(f.freed)
+		f.freed = make(chan struct{})
+	}
 }
 
 // A Reader reads one object.
@@ -223,7 +278,7 @@ type Reader struct {
 	failed     bool  // a part has, and those behind it are of no use
 	err        error // that Read has returned
 	sequential bool  // no ranges
-	begun      bool  // the flow, without ranges,
+	flow       *flow // without ranges,
 	wants      bool  // which needs a part,
 	granted    chan *part
 }
@@ -308,6 +363,7 @@ func (r *Reader) pop() {
 	p := r.parts[0]
 	r.parts = r.parts[1:]
 	r.f.free(p)
+	r.f.passed++
 	r.f.plan()
 }
 
@@ -386,13 +442,16 @@ func (r *Reader) sleep() {
 func (f *Fetch) widen(start time.Time) {
 	now := time.Now()
 	f.waited += now.Sub(start)
+	f.idle += now.Sub(start)
 	lasted := now.Sub(f.since)
-	wide := f.waited >= longWait && f.waited >= lasted/4 && f.window < f.most
+	came := f.bytes.Load()
+	wide := f.waited >= longWait && f.waited >= lasted/4 && f.window < f.most && float64(came-f.before) < enough*lasted.Seconds()
 	if wide || lasted > period {
-		f.waited, f.since = 0, now
+		f.waited, f.since, f.before = 0, now, came
 	}
 	if wide {
 		f.window = min(2*f.window, f.most)
+		f.stride = max(1, min(f.stride, f.room/f.window))
 		f.plan()
 	}
 }
@@ -400,27 +459,32 @@ func (f *Fetch) widen(start time.Time) {
 // hurry ends the connection of the part that the reader waits for, so that a new one goes on at its byte, if most of the others that were
 // begun are done and were much faster.
 func (f *Fetch) hurry(p *part, now time.Time) {
-	age := now.Sub(p.begun)
-	if p.giveUp == nil || p.anew == slowMost || age < slowAfter<<p.anew {
+	w := p.flow
+	age := now.Sub(w.begun)
+	if w.giveUp == nil || w.anew == slowMost || age < slowAfter<<w.anew {
 		return
 	}
-	rate := slowTimes * float64(p.came) / age.Seconds()
+	rate := slowTimes * float64(w.came) / age.Seconds()
 	others, faster := 0, 0
+	last := w
 	for _, r := range f.queue {
 		for _, q := range r.parts {
-			switch {
-			case q == p || q.err != nil || q.r.sequential:
+			o := q.flow
+			if o == last || o == w || q.err != nil || o.sequential {
 				continue
-			case q.done && q.rate <= rate:
+			}
+			last = o
+			switch {
+			case o.ended && o.rate <= rate:
 				return // as fast as it gets
-			case q.done:
+			case o.ended:
 				faster++
 			}
 			others++
 		}
 	}
 	if 2*faster > others {
-		p.anew++
-		p.giveUp(errSlow)
+		w.anew++
+		w.giveUp(errSlow)
 	}
 }

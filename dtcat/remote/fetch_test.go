@@ -133,8 +133,8 @@ func testFaults(t *testing.T, seed uint64, size int64) {
 		t.Fatal("more readers than objects")
 	}
 	synctest.Wait()
-	if f.used != 0 || len(f.pool) > f.most || s.open != 0 || s.most > settings.Connections {
-		t.Fatalf("%d buffers in use, %d free of %d, %d connections, %d at once", f.used, len(f.pool), f.most, s.open, s.most)
+	if f.used != 0 || len(f.pool) > f.room || s.open != 0 || s.most > settings.Connections {
+		t.Fatalf("%d buffers in use, %d free of %d, %d connections, %d at once", f.used, len(f.pool), f.room, s.open, s.most)
 	}
 	if left > 0 {
 		t.Logf("%d faults were not used", left)
@@ -622,7 +622,7 @@ func TestCloseUnread(t *testing.T) {
 			}
 			r.Close()
 			synctest.Wait()
-			if f.used > firstWindow || s.open > 1 {
+			if f.used > f.ahead() || s.open > 1 {
 				t.Error(f.used, "buffers in use,", s.open, "connections")
 			}
 			f.Close()
@@ -822,4 +822,59 @@ func BenchmarkRead(b *testing.B) {
 		}
 		f.Close()
 	}
+}
+
+// Where the reader is fast and does not wait, a connection brings whole objects; as soon as it waits, there are more connections for less each.
+func TestStride(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake()
+		slow := false
+		s.plan = func(*Object, int64, int) fault {
+			if slow {
+				return fault{wait: time.Second}
+			}
+			return fault{}
+		}
+		var items []Item
+		for i := range 20 {
+			items = append(items, Item{Object: s.add(fmt.Sprint("s3://b/", i), 30_000, uint64(i))})
+		}
+		f := fetch(t.Context(), testSettings(nil), 4000, items...)
+		defer f.Close()
+		read := func(i int) {
+			r := f.Next()
+			b := make([]byte, 1000)
+			var all []byte
+			for {
+				n, err := r.Read(b)
+				all = append(all, b[:n]...)
+				if err == io.EOF { //nolint:errorlint // must be this very one
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // so that what is read next has come
+				time.Sleep(time.Millisecond)
+			}
+			if !bytes.Equal(all, s.data[items[i].Object.Name]) {
+				t.Fatal("other bytes", i)
+			}
+		}
+		for i := range 10 {
+			read(i)
+		}
+		if n := s.asked[items[9].Object.Name]; n != 1 || s.most > firstWindow {
+			t.Errorf("a fast server was asked %d times for an object, over %d connections at once", n, s.most)
+		}
+		if len(f.pool) > firstWindow*unread+1 {
+			t.Errorf("%d buffers", len(f.pool))
+		}
+		slow = true
+		for i := 10; i < 20; i++ {
+			read(i)
+		}
+		if n := s.asked[items[19].Object.Name]; n < 4 || s.most < 8 {
+			t.Errorf("a slow server was asked %d times for an object, over %d connections at once", n, s.most)
+		}
+	})
 }

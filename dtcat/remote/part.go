@@ -15,34 +15,38 @@ import (
 // reader's, and the others belong to the flow that fills it until it is done.
 type part struct {
 	r    *Reader
-	buf  []byte
-	have int   // bytes that came
-	read int   // bytes that were read
-	done bool  // nothing more comes
-	err  error // why, unless it is whole
-	why  error // the last try failed, since the last byte came
-
-	// Of a range, while a connection brings it:
-	begun  time.Time
-	came   int                     // bytes over this connection
-	giveUp context.CancelCauseFunc // ends this connection
-	anew   int                     // so many connections were too slow
-	rate   float64                 // bytes a second of the last connection, once it is done
+	flow *flow
+	size int64  // of the buffer that it will have
+	buf  []byte // nil before the flow comes to it
+	have int    // bytes that came
+	read int    // bytes that were read
+	done bool   // nothing more comes
+	err  error  // why, unless it is whole
+	why  error  // the last try failed, since the last byte came
 }
 
-// A flow brings the bytes [at, end) of an object, over one connection after another: a range into one part, or, of an object without
-// ranges, all there is into one part after another.
+// A flow brings the bytes [at, end) of an object, over one connection after another, into one part after another: into those that it
+// has from the beginning, or, of an object without ranges, into as many as it takes.
 type flow struct {
 	r     *Reader
-	p     *part  // to be filled
+	p     *part   // to be filled
+	parts []*part // behind it
+	tries tries
 	buf   []byte // what is empty of it
 	at    int64
 	end   int64 // −1: not known
-	tries tries // since the last byte came
 
 	// Without ranges a connection can begin only at byte 0, and what it brings again must be the same:
 	sequential bool
 	sum        hash.Hash // of the bytes before at; nil: of those that came before the first connection, which are not known
+
+	// The Fetch's mutex's:
+	begun  time.Time
+	came   int64                   // bytes over this connection
+	giveUp context.CancelCauseFunc // ends this connection
+	anew   int                     // so many connections were too slow
+	rate   float64                 // bytes a second of the last connection, once
+	ended  bool
 }
 
 var (
@@ -172,7 +176,7 @@ func (w *flow) begin(cancel context.CancelCauseFunc) (object Object, from, to in
 	if w.sequential {
 		return w.r.object, 0, -1
 	}
-	w.p.begun, w.p.came, w.p.giveUp = time.Now(), 0, cancel
+	w.begun, w.came, w.giveUp = time.Now(), 0, cancel
 	return w.r.object, w.at, w.end
 }
 
@@ -242,7 +246,7 @@ func (w *flow) add(n int) {
 	w.at += int64(n)
 	w.buf = w.buf[n:]
 	p.have += n
-	p.came += n
+	w.came += int64(n)
 	p.why = nil
 	if w.tries.failed >= longOutage {
 		close(r.f.back)
@@ -252,22 +256,60 @@ func (w *flow) add(n int) {
 	r.rouse(p)
 }
 
-// turn waits for the next part of an object without ranges.
+// fill turns to the next part. f.mu is held.
+func (w *flow) fill() {
+	w.p, w.parts = w.parts[0], w.parts[1:]
+	w.p.buf = w.r.f.buffer(w.p.size)
+	w.buf = w.p.buf
+}
+
+// turn goes on with the next part, which an object without ranges has to wait for.
 func (w *flow) turn() error {
 	r := w.r
 	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
 	w.p.done = true // not before: if the connection breaks at its last byte, it is this part that the reader waits for
 	r.rouse(w.p)
-	r.wants = true
-	r.f.plan()
-	r.f.mu.Unlock()
-	select {
-	case w.p = <-r.granted:
-		w.buf = w.p.buf // which is its own as long as it is not done
-		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
+	if w.sequential {
+		r.wants = true
+		r.f.plan()
+		var p *part
+		r.f.unlocked(func() {
+			select {
+			case p = <-r.granted:
+			case <-r.ctx.Done():
+			}
+		})
+		if p == nil {
+			return context.Cause(r.ctx)
+		}
+		w.parts = append(w.parts, p)
 	}
+	for !w.sequential && w.unread() >= unread {
+		// It is far enough ahead. Buffers that are soon used again stay in the processor's cache.
+		freed := r.f.freed
+		r.f.unlocked(func() {
+			select {
+			case <-freed:
+			case <-r.ctx.Done():
+			}
+		})
+		if r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
+	}
+	w.fill()
+	return nil
+}
+
+// unread counts the parts that were filled and not yet read.
+func (w *flow) unread() (n int) {
+	for _, p := range w.r.parts {
+		if p.flow == w && p.buf != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // failed takes note of a try that failed with err, and reports whether the reader waits for the part. While it does not, nothing is given
@@ -287,10 +329,16 @@ func (w *flow) failed(err error) (awaited bool, back <-chan struct{}) {
 // finish is called when the flow ends, with the reason if not all has come.
 func (w *flow) finish(err error) {
 	r := w.r
-	r.f.mu.Lock()
-	defer r.f.mu.Unlock()
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.busy--
+	w.ended = true
+	w.rate = float64(w.came) / max(time.Since(w.begun), time.Microsecond).Seconds()
 	w.p.err, w.p.done = err, true
-	w.p.rate = float64(w.p.came) / max(time.Since(w.p.begun), time.Microsecond).Seconds()
+	for _, p := range w.parts {
+		p.err, p.done = err, true
+	}
 	switch {
 	case err != nil:
 		r.failed = true
@@ -306,4 +354,5 @@ func (w *flow) finish(err error) {
 		r.drop()
 	}
 	r.rouse(w.p)
+	f.plan()
 }
