@@ -503,7 +503,7 @@ type storm struct {
 
 // stormOf returns a storm of all faults that pass, which means that another try gets on.
 func stormOf(seed uint64, faults int) *storm {
-	return &storm{share: 0.7, left: faults, random: rand.New(rand.NewPCG(seed, 6)), row: map[string]int{},
+	return &storm{share: 0.85, left: faults, random: rand.New(rand.NewPCG(seed, 6)), row: map[string]int{},
 		kinds: []fault{faultReset, faultReset, faultEnd, faultEnd, faultStall, fault500, fault503, fault429, faultShort, faultMore, faultLess, faultRange}}
 }
 
