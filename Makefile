@@ -54,7 +54,8 @@ test-kafka-long: all
 bench: all
 	@internal/e2e/bench/bench
 	@internal/e2e/bench/kafka
-	@go test ./internal/e2e -run '^$$' -bench S3 -benchtime 5x
+	@go test ./internal/e2e -run '^$$' -bench 'S3(Read|Far|FirstWord)' -benchtime 5x
+	@go test ./internal/e2e -run '^$$' -bench S3Pace -benchtime 1x
 	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
 
 screenshots: all

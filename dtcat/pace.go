@@ -24,8 +24,8 @@ type pacer struct {
 	slow    func(debt time.Duration) // told how late words are, now and then
 
 	start time.Time     // when the first word went through, and later by what is not made up for; the zero of our time
-	at    time.Duration // words that are due by then went through, or may
-	asked time.Time     // when that was said
+	at    time.Duration // words that are due by then went through, or may; it moves on at double pace until it is now
+	asked time.Time     // when it did
 	words float64       // let through
 	fpga  [hit.MaxFPGA + 1]pacedFPGA
 	time  int64 // orbits since the start
@@ -71,33 +71,42 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 	if p.start.IsZero() {
 		p.start, p.asked = time.Now(), time.Now()
 	}
-	if t := time.Now(); t.Sub(p.asked) > breakStep {
-		p.at = max(p.at, min(t.Sub(p.start), p.quiet(words))) // nothing is late where there was nothing
-		p.asked = t.Add(-breakStep)
+	next := p.quiet(words)
+	if time.Since(p.asked) > breakStep {
+		p.at = max(p.at, min(time.Since(p.start), next)) // nothing is late where there was nothing
 	}
+	p.at = min(p.at, next) // while these words were not there, they could not go through
+	p.forget()
 	for {
-		due := p.dueAt(time.Now())
+		due := p.dueAt(time.Now(), next)
 		if n := p.ready(words, due); n > 0 {
 			return n, nil
 		}
-		wait := max(p.next(words[0])-due, paceStep)
 		if err := idle(); err != nil {
 			return 0, err
 		}
+		p.forget()
 		select {
 		case <-p.stopped:
 			return -1, nil
-		case <-time.After(min(wait, time.Second)):
+		case <-time.After(min(max(p.next(words[0])-due, paceStep), time.Second)):
 		}
 	}
 }
 
-// dueAt says up to when words are due at a time.
-func (p *pacer) dueAt(t time.Time) time.Duration {
+// forget forgets the time since asked, but for a short break: others have taken it.
+func (p *pacer) forget() {
+	if t := time.Now(); t.Sub(p.asked) > breakStep {
+		p.asked = t.Add(-breakStep)
+	}
+}
+
+// dueAt says up to when words are due at a time, while words that were due at next are there and wait.
+func (p *pacer) dueAt(t time.Time, next time.Duration) time.Duration {
 	now := t.Sub(p.start)
 	p.at = min(now, p.at+2*t.Sub(p.asked))
 	p.asked = t
-	debt := now - p.at
+	debt := max(now-next, 0)
 	if lost := debt - maxDebt; lost > 0 {
 		p.start = p.start.Add(lost)
 	}

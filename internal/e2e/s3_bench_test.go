@@ -18,7 +18,8 @@ import (
 
 // The benchmarks of sources on the network. Each iteration runs every job once, in turn; figures are medians:
 //
-//	go test ./internal/e2e -run '^$' -bench S3 -benchtime 5x
+//	go test ./internal/e2e -run '^$' -bench 'S3(Read|Far|FirstWord)' -benchtime 5x
+//	go test ./internal/e2e -run '^$' -bench S3Pace -benchtime 1x
 
 // A benchS3 is a server as scripts/s3 starts it, with a run of 20 million rows in the bucket big.
 type benchS3 struct {
