@@ -166,13 +166,10 @@ func digits(text string) (int64, error) {
 
 // readSoon reads a body that is not an object's, but a listing or an excuse, up to a size. Who sends it too slowly is given up.
 func readSoon(body io.ReadCloser, most int64, limit time.Duration) ([]byte, error) {
-	timer := time.AfterFunc(limit, func() { drop(body) })
+	timer := time.AfterFunc(limit, func() { body.Close() })
 	text, err := io.ReadAll(io.LimitReader(body, most))
 	if !timer.Stop() && err != nil {
 		err = os.ErrDeadlineExceeded
 	}
 	return text, err
 }
-
-// drop closes a body of which nothing, or no more, is wanted.
-func drop(body io.Closer) { body.Close() }

@@ -76,7 +76,7 @@ func (s *webStore) ask(ctx context.Context, o *Object, from, to int64) (*http.Re
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
-			drop(answer.Body)
+			answer.Body.Close()
 		}
 		return nil, ctx.Err()
 	case err != nil:
@@ -86,7 +86,7 @@ func (s *webStore) ask(ctx context.Context, o *Object, from, to int64) (*http.Re
 	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		return answer, nil
 	}
-	defer drop(answer.Body)
+	defer answer.Body.Close()
 	if answer.StatusCode == http.StatusPreconditionFailed && o.Tag != "" {
 		is := tagOf(answer.Header)
 		if is == "" || is == o.Tag {
@@ -104,7 +104,7 @@ func (s *webStore) stat(ctx context.Context, o *Object) error {
 	if err != nil {
 		return err
 	}
-	defer drop(answer.Body)
+	defer answer.Body.Close()
 	if err := o.describe(answer); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (s *webStore) get(ctx context.Context, o *Object, from, to int64) (got, err
 	}
 	g, err := received(o, from, answer)
 	if err != nil {
-		drop(answer.Body)
+		answer.Body.Close()
 	}
 	return g, err
 }

@@ -146,7 +146,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 		return &plain, nil
 	}
 	body, err := readSoon(answer.Body, largestListing, x.store.patience)
-	drop(answer.Body)
+	answer.Body.Close()
 	if err != nil {
 		x.err = err
 		return nil, err
@@ -248,7 +248,7 @@ func (s *s3Store) stat(ctx context.Context, bucket, key string) (Object, error) 
 	if err != nil {
 		return o, err
 	}
-	defer drop(x.answer.Body)
+	defer x.answer.Body.Close()
 	if err := o.describe(x.answer); err != nil {
 		return o, err
 	}
@@ -284,7 +284,7 @@ func (s *s3Store) get(ctx context.Context, o *Object, from, to int64) (got, erro
 	}
 	g, err := received(o, from, x.answer)
 	if err != nil {
-		drop(x.answer.Body)
+		x.answer.Body.Close()
 	}
 	return g, err
 }
