@@ -75,7 +75,7 @@ func (p *pacer) due(words []uint64, idle func() error) (int, error) {
 	if time.Since(p.asked) > breakStep {
 		p.at = max(p.at, min(time.Since(p.start), next)) // nothing is late where there was nothing
 	}
-	p.at = min(p.at, next) // while these words were not there, they could not go through
+	p.at = min(p.at, next+breakStep) // while these words were not there, they could not go through
 	p.forget()
 	for {
 		due := p.dueAt(time.Now(), next)

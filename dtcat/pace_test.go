@@ -206,7 +206,7 @@ func TestPaceHasNoBursts(t *testing.T) {
 				since, before := time.Since(r.start), r.by(time.Hour)
 				r.send(t, make([]uint64, 40_000))
 				for d := 100 * time.Millisecond; d < 9*time.Second; d += 100 * time.Millisecond {
-					if got, most := r.by(since+d)-before, int(2*d.Milliseconds())+250; got > most || got < most-500 {
+					if got, most := r.by(since+d)-before, int(2*d.Milliseconds())+350; got > most || got < most-600 {
 						t.Fatalf("%d words in the %v behind it", got, d)
 					}
 				}

@@ -945,10 +945,27 @@ func TestExamples(t *testing.T) {
 		for i, example := range examplesOf(t, name) {
 			t.Run(fmt.Sprintf("%s %d", name, i+1), func(t *testing.T) {
 				t.Parallel()
+				if strings.Contains(example, "s3://bucket/") {
+					example = withServer(t, dir, example)
+				}
 				runExample(t, dir, example)
 			})
 		}
 	}
+}
+
+// withServer lets an example read from the tests' own S3 server, in a bucket called bucket.
+func withServer(t *testing.T, dir, example string) string {
+	t.Helper()
+	s := sharedS3(t)
+	s.makeBucket(t, "bucket")
+	s.put(t, "bucket", "run7/data_0.txt", cat(t, "sim:?hits=1000", "--to", "csv"))
+	for name, from := range map[string]string{"ca.pem": s.ca.file, "key.json": s.owner} {
+		if err := os.WriteFile(filepath.Join(dir, name), mustRead(t, from), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.Replace(example, "https://host:5210", s.url, 1)
 }
 
 // runExample runs one example in a shell. It must end well, write something, and say nothing; an endless one until its first line, and then ^C.

@@ -29,7 +29,7 @@ func s3Seed(t testing.TB) uint64 {
 // hurried are flags that make the waits of a test short.
 func hurried(args ...string) []string { return append([]string{"--stall", "250ms"}, args...) }
 
-// Whatever the network does: what comes out is byte for byte what comes out without it, and nothing is said.
+// Whatever the network does: what comes out is byte for byte what comes out without it, and nothing is said but that it stopped for long.
 func TestS3Faults(t *testing.T) {
 	s := sharedS3(t)
 	bucket, folder := s.bigRun(t)
@@ -38,7 +38,14 @@ func TestS3Faults(t *testing.T) {
 	seed := s3Seed(t)
 	storm := stormOf(seed, faults+20)
 	p := s.proxy(t, storm.decide)
-	reads(t, "the run", s3Run(t, nil, s.catAt(p.url, hurried("--to", "csv", "s3://"+bucket+"/")...)), text)
+	r := s3Run(t, nil, s.catAt(p.url, hurried("--to", "csv", "s3://"+bucket+"/")...))
+	codes(t, r, 0)
+	same(t, "the run", string(r.Out), string(text))
+	for line := range strings.Lines(r.Errs[0]) {
+		if !strings.Contains(line, ": stopped at byte ") && !strings.Contains(line, ": goes on after ") {
+			t.Errorf("it says %q", line)
+		}
+	}
 	n := p.faults()
 	t.Logf("%v in %d requests", n, len(p.requests("")))
 	if n["all"] < faults {
