@@ -273,6 +273,24 @@ func reads(t testing.TB, what string, r result, want []byte) {
 	same(t, what, string(r.Out), string(want))
 }
 
+// survives is reads where the network breaks: on a slow machine that may last so long that it is told.
+func survives(t testing.TB, what string, r result, want []byte) {
+	t.Helper()
+	codes(t, r, 0)
+	same(t, what, string(r.Out), string(want))
+	onlyOutages(t, r.Errs[0])
+}
+
+// onlyOutages fails the test if anything is said but that a read stopped for a while.
+func onlyOutages(t testing.TB, says string) {
+	t.Helper()
+	for line := range strings.Lines(says) {
+		if !strings.Contains(line, ": stopped at byte ") && !strings.Contains(line, ": no answer: ") && !strings.Contains(line, ": goes on after ") {
+			t.Errorf("it says %q", line)
+		}
+	}
+}
+
 // refuses fails the test unless dtcat wrote nothing, and said why in a line with these parts.
 func refuses(t testing.TB, r result, code int, parts ...string) {
 	t.Helper()
