@@ -223,7 +223,7 @@ func TestPaceAfterABreak(t *testing.T) {
 	for _, test := range []struct{ pause, madeUp time.Duration }{{5 * time.Second, 5 * time.Second}, {time.Minute, maxDebt}} {
 		for _, speed := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				words, run := make([]uint64, 100_000), newPacedRun(1000, 0)
+				words, run := make([]uint64, 52_000), newPacedRun(1000, 0)
 				if speed {
 					run = newPacedRun(0, 1)
 					for i := range words {
