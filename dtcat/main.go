@@ -17,7 +17,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -264,23 +263,22 @@ func (c *cat) consume(sources []source) error {
 	c.enough, c.stopped, c.streamed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	c.env.OnStop(func() { close(c.stopped) })
 	order := make(chan *chunk, inFlight)
-	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
-	c.pace.slow = c.late
-	c.progress = newProgress(c.env, c.cli.Progress, sources, c.net, c.cli.Follow || c.cli.Loop)
+	produce := func() { c.read(sources, order) }
 	if len(sources) == 1 && sources[0].sim() {
 		cfg, err := parseSim(strings.TrimPrefix(sources[0].name, "sim:"))
 		if err != nil {
 			return &tool.UsageError{Msg: err.Error()}
 		}
 		if c.cli.Rate == 0 && c.cli.Speed == 0 && cfg.endless() && c.cli.Limit == 0 {
-			c.pace = newPacer(0, 1, 0, c.stopped)
-			c.pace.slow = c.late
+			c.cli.Speed = 1
 		}
-		go c.simulate(cfg, order)
-	} else {
-		go c.read(sources, order)
+		produce = func() { c.simulate(cfg, order) }
 	}
+	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
+	c.pace.slow = c.late
+	c.progress = newProgress(c.env, c.cli.Progress, sources, c.net, c.cli.Follow || c.cli.Loop)
 	c.progress.paced = c.pace.active()
+	go produce()
 	end, err := c.pump(order)
 	close(c.enough)
 	closeErr := c.net.close()
@@ -579,7 +577,7 @@ func (cli *flags) paceFlag() string {
 	if cli.Rate > 0 {
 		return fmt.Sprintf("--rate %g", cli.Rate)
 	}
-	return fmt.Sprintf("--speed %g", cmp.Or(cli.Speed, 1)) // 1 is also what sim: without an end plays at
+	return fmt.Sprintf("--speed %g", cli.Speed)
 }
 
 func (c *cat) flush() error {

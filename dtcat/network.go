@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,12 +183,7 @@ func (n *network) note(err error) {
 
 // holds reports whether an object is among the sources.
 func holds(sources []source, o *remote.Object) bool {
-	for _, s := range sources {
-		if s.object != nil && s.object.Path == o.Path {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(sources, func(s source) bool { return s.object != nil && s.object.Path == o.Path })
 }
 
 // open opens the next object, which has been planned.

@@ -82,23 +82,7 @@ func TestKafkaScript(t *testing.T) {
 			t.Fatal("a broker that was killed is there still")
 		}
 	}
-	other := exec.Command("sleep", "600")
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- other.Wait() }()
-	if err := os.WriteFile(filepath.Join(dir, "pid1"), []byte(strconv.Itoa(other.Process.Pid)+"\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	expect(0, "no broker", port, "stop")
-	select {
-	case <-ended:
-		t.Error("it has ended another's process")
-	default:
-		other.Process.Kill()
-		<-ended
-	}
+	sparesOthers(t, filepath.Join(dir, "pid1"), func() { expect(0, "no broker", port, "stop") })
 
 	expect(1, "was begun with start 1", port, "start", "2")
 	expect(0, broker, port, "start", "1")
@@ -107,6 +91,28 @@ func TestKafkaScript(t *testing.T) {
 	}
 	expect(0, "stopped", port, "stop")
 	expect(1, "no broker", port, "status")
+}
+
+// sparesOthers fails the test if a script ends the process whose number stands in its file, although that is another's by now.
+func sparesOthers(t *testing.T, file string, stop func()) {
+	t.Helper()
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- other.Wait() }()
+	if err := os.WriteFile(file, []byte(strconv.Itoa(other.Process.Pid)+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	select {
+	case <-ended:
+		t.Error("it has ended another's process")
+	default:
+		other.Process.Kill()
+		<-ended
+	}
 }
 
 // between returns what stands between two texts.

@@ -199,6 +199,18 @@ func startTo(t testing.TB, env []string, stdin, stdout *os.File, stages ...stage
 	return p
 }
 
+// outPipe is startTo with a pipe for the output, whose other end it returns; the test's end closes it.
+func outPipe(t testing.TB, env []string, stdin *os.File, stages ...stage) (*running, *os.File) {
+	t.Helper()
+	out, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { out.Close() })
+	defer to.Close()
+	return startTo(t, env, stdin, to, stages...), out
+}
+
 // environ is our environment without the settings of the programs.
 func environ() []string {
 	env := []string{"GORACE=atexit_sleep_ms=10"} // or each program of a build with -race sleeps a second at its end

@@ -262,7 +262,7 @@ func TestS3FirstWord(t *testing.T) {
 			}
 		}
 	})
-	q := tappedWith(t, cleanEnv(), s.catAt(p.url, "--to", "csv", "--stall", "1m", "s3://"+bucket+"/data_000007.txt"))
+	q := tappedWith(t, cleanEnv(), nil, s.catAt(p.url, "--to", "csv", "--stall", "1m", "s3://"+bucket+"/data_000007.txt"))
 	<-stalled
 	if text := q.next(t); !strings.Contains(text, ",") {
 		t.Errorf("%q", text)

@@ -158,13 +158,7 @@ func killed(t *testing.T, p *proxy, cat stage, moment int64) int {
 // killedInside is killed for the moment in which the beginning of an object is synced, and the object is not whole: nobody reads on from a
 // byte of the output that is inside of it.
 func killedInside(t *testing.T, cat stage, at int64, synced func() bool) int {
-	out, to, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	p := startTo(t, cleanEnv(), nil, to, cat)
-	to.Close()
+	p, out := outPipe(t, cleanEnv(), nil, cat)
 	if _, err := io.CopyN(io.Discard, out, at); err != nil {
 		t.Fatal(err)
 	}
@@ -410,13 +404,7 @@ func TestS3SaveLocked(t *testing.T) {
 	bucket, folder := s.bigRun(t)
 	dir := filepath.Join(t.TempDir(), "saved")
 	cat := s.cat("--to", "csv", "--header", "no", "--save", dir, "s3://"+bucket+"/data_000007.txt")
-	out, to, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	first := startTo(t, cleanEnv(), nil, to, cat)
-	to.Close()
+	first, out := outPipe(t, cleanEnv(), nil, cat)
 	text := bufio.NewReader(out)
 	head, err := text.ReadBytes('\n') // its words come, so it has the folder
 	if err != nil {
@@ -445,13 +433,7 @@ func TestS3SavePart(t *testing.T) {
 			start(t, cleanEnv(), nil, append(cat, "--limit", "300000")).wait().ok(t)
 		},
 		"interrupt": func(t *testing.T, dir string, cat stage) {
-			out, to, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer out.Close()
-			p := startTo(t, cleanEnv(), nil, to, cat)
-			to.Close()
+			p, out := outPipe(t, cleanEnv(), nil, cat)
 			if _, err := io.CopyN(io.Discard, out, 5<<20); err != nil {
 				t.Fatal(err)
 			}
@@ -464,12 +446,7 @@ func TestS3SavePart(t *testing.T) {
 			same(t, "what it says", r.Errs[0], "")
 		},
 		"closed pipe": func(t *testing.T, dir string, cat stage) {
-			out, to, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := startTo(t, cleanEnv(), nil, to, cat)
-			to.Close()
+			p, out := outPipe(t, cleanEnv(), nil, cat)
 			if _, err := io.CopyN(io.Discard, out, 20<<20); err != nil { // it dies of SIGPIPE, and keeps what is synced
 				t.Fatal(err)
 			}

@@ -106,23 +106,7 @@ func TestS3Script(t *testing.T) {
 			t.Fatal("a server that was killed is there still")
 		}
 	}
-	other := exec.Command("sleep", "600")
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- other.Wait() }()
-	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(other.Process.Pid)+"\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	expect(0, "no server", "stop")
-	select {
-	case <-ended:
-		t.Error("it has ended another's process")
-	default:
-		other.Process.Kill()
-		<-ended
-	}
+	sparesOthers(t, filepath.Join(dir, "pid"), func() { expect(0, "no server", "stop") })
 
 	env = append(env, "S3_TLS=no")
 	expect(0, "--endpoint http://"+address+" --credentials ", "start")

@@ -563,7 +563,7 @@ func TestS3Follow(t *testing.T) {
 		s.put(t, b, "run/data_"+strconv.Itoa(i)+".txt", mustRead(t, files[i]))
 	}
 	object(0)
-	p := tappedWith(t, cleanEnv(), s.cat("--run", "check", "--follow", "s3://"+b+"/run/"), stage{"dtfilter"}, stage{"dtchamber"}, stage{"dthist", "--window", "200ms"})
+	p := tappedWith(t, cleanEnv(), nil, s.cat("--run", "check", "--follow", "s3://"+b+"/run/"), stage{"dtfilter"}, stage{"dtchamber"}, stage{"dthist", "--window", "200ms"})
 	var all []byte
 	next := 1
 	for range 3 { // of these objects, some windows stay open
@@ -603,17 +603,4 @@ func TestS3Follow(t *testing.T) {
 	got := results(t, all)
 	sameLines(t, "windows", got[:len(lines)-2], lines[:len(lines)-2])
 	drained(t, all)
-}
-
-// tappedWith is tapped with more settings of the environment.
-func tappedWith(t testing.TB, env []string, stages ...stage) *tap {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &tap{startTo(t, env, nil, w, stages...), make(chan string, 1<<16)}
-	w.Close()
-	go p.read(r)
-	return p
 }

@@ -28,14 +28,16 @@ type tap struct {
 // tapped starts a pipeline. stdin may be nil.
 func tapped(t testing.TB, stdin *os.File, stages ...stage) *tap {
 	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &tap{startTo(t, nil, stdin, w, stages...), make(chan string, 1<<16)}
-	w.Close()
-	go p.read(r)
-	return p
+	return tappedWith(t, nil, stdin, stages...)
+}
+
+// tappedWith is tapped with more settings of the environment.
+func tappedWith(t testing.TB, env []string, stdin *os.File, stages ...stage) *tap {
+	t.Helper()
+	p, out := outPipe(t, env, stdin, stages...)
+	tap := &tap{p, make(chan string, 1<<16)}
+	go tap.read(out)
+	return tap
 }
 
 func (p *tap) read(r io.ReadCloser) {
@@ -277,13 +279,7 @@ func TestInterruptStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, to, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer out.Close()
-			p := startTo(t, nil, nil, to, stages...)
-			to.Close()
+			p, out := outPipe(t, nil, nil, stages...)
 			head := make([]byte, 4096)
 			if _, err := io.ReadFull(out, head); err != nil {
 				t.Fatal(err)
