@@ -23,8 +23,13 @@ type Line struct {
 	End      bool   // of a progress line: the lane has ended, exhausted
 	Node     string
 	Lanes    []LaneSource
-	Bare     bool    // only the keys of the first published pipeline are there, see ParseAny; then Complete is false, because nobody said so
-	Other    []Other // of ParseAny; not written
+	Resume   []LaneState // of lines of one lane: it, and the others of its partition
+	Merge    *MergeState // of lines of a merge that can be taken up
+	Missing  []int       // lanes, from 1, that had not passed the window when it was written
+	From     *From       // of a line that was read: where it came from, if it says so
+	Floor    bool        // of a line that was read: a merge is to go on behind it
+	Bare     bool        // only the keys of the first published pipeline are there, see ParseAny; then Complete is false, because nobody said so
+	Other    []Other     // of ParseAny; not written
 }
 
 // An Other is a histogram under a key that is not known.
@@ -60,6 +65,7 @@ type Place struct {
 	Offset, Number uint64
 	Partition      int64  // −1: none
 	Tag            string // or ""
+	State          []byte // the source's judgement there, or nil
 }
 
 // Append appends the line to dst, without a line feed.
@@ -117,9 +123,26 @@ func (l *Line) appendTail(dst []byte) []byte {
 		}
 		dst = l.Lanes[i].append(dst)
 	}
-	dst = append(dst, `]}, "Settings": "`...)
-	dst = append(dst, l.Counts.Set.Digest()...)
-	return append(dst, `"}`...)
+	dst = append(dst, ']')
+	for i, k := range l.Missing {
+		sep := `,`
+		if i == 0 {
+			sep = `, "Missing": [`
+		}
+		dst = appendInt(dst, sep, int64(k))
+	}
+	if len(l.Missing) > 0 {
+		dst = append(dst, ']')
+	}
+	dst = append(dst, `}, "Settings": "`...)
+	dst = append(append(dst, l.Counts.Set.Digest()...), '"')
+	if len(l.Resume) > 0 {
+		dst = appendLaneStates(dst, l.Resume)
+	}
+	if l.Merge != nil {
+		dst = appendMergeState(dst, l.Merge)
+	}
+	return append(dst, '}')
 }
 
 func (l *Line) appendLane(dst []byte) []byte {

@@ -25,8 +25,9 @@ const (
 // The keys, in the order in which Append writes them. There is one chamber and one FPGA more than can be.
 var (
 	lineKeys = keysOf(slices.Concat([]string{"Index", "Total Count", "Chamber_1"}, numbered("Chamber_%d~", 2, hit.MaxChambers+1), []string{"Trigger+"},
-		numbered("FPGA_%d*", 0, fpgas-1), []string{"Window+", "Partial*", "Lane*", "Ledger+", "Complete+", "Source+", "Settings+", "Progress*"})...)
-	progressKeys = keysOf("Progress", "Run", "Lane", "Epoch", "Number", "End", "Ledger", "Complete", "Source", "Settings")
+		numbered("FPGA_%d*", 0, fpgas-1), []string{"Window+", "Partial*", "Lane*", "Ledger+", "Complete+", "Source+", "Settings+", "Resume*", "Merge*", "Progress*",
+			"From~", "Floor~"})...)
+	progressKeys = keysOf("Progress", "Run", "Lane", "Epoch", "Number", "End", "Ledger", "Complete", "Source", "Settings", "Resume~", "From~")
 	chamberKeys  = keysOf("Count", "Hist_1?", "Hist_2?", "Hist_3?", "Hist_4?", "Late+", "Rate*", "Occupancy+", "Scintillator+", "Multiplicity+", "Drift_Layer+",
 		"Trigger_Multiplicity+", "Efficiency+")
 	histKeys    = keysOf("Bins", "Counts", "Underflow+", "Overflow+", "Auto*")
@@ -35,7 +36,7 @@ var (
 	windowKeys  = keysOf("Clock", "Seconds~", "Start~", "End~", "Live", "Spans", "Revision", "Run~", "Epoch~", "Number~")
 	spanKeys    = keysOf("Run", "Epoch", "First", "Last", "Live")
 	ledgerKeys  = keysOf("Read", "Hits", "Late", "Scintillator", "Unassigned", "Not_A_Hit", "Early", "Pending", "Set_Aside", "Missing~", "Doubled~")
-	sourceKeys  = keysOf("Node", "Lanes")
+	sourceKeys  = keysOf("Node", "Lanes", "Missing~")
 	laneKeys    = keysOf("Run", "Lane", "First", "Next", "Name~", "Offset~", "Number~", "Partition~", "Tag~")
 	otherKeys   = keysOf("Bins", "Counts", "Underflow~", "Overflow~")
 )
@@ -167,9 +168,31 @@ func (r *lineReader) tail(key string) {
 			r.fail("%.40q is not 16 hex digits", digest)
 		}
 		r.set.digest = digest
+	case "Resume":
+		raw(r, &r.line.Resume, parseLaneStates)
+	case "Merge":
+		raw(r, &r.line.Merge, parseMergeState)
+	case "From":
+		raw(r, &r.line.From, parseFrom)
+	case "Floor":
+		r.line.Floor = r.flag()
 	default:
 		r.skip()
 	}
+}
+
+// raw reads a value that is rare, and small, by its own text.
+func raw[T any](r *lineReader, to *T, parse func([]byte) (T, error)) {
+	r.peek()
+	start := r.pos
+	if r.skip(); r.err != nil || r.python {
+		return // print writes none of these
+	}
+	v, err := parse(r.text[start:r.pos])
+	if err != nil {
+		r.fail("%v", err)
+	}
+	*to = v
 }
 
 // laneOf reads [k, N].
@@ -241,6 +264,8 @@ func (r *lineReader) source() {
 			r.line.Node = r.str()
 		case "Lanes":
 			r.list(r.laneSource)
+		case "Missing":
+			r.list(func() { r.line.Missing = append(r.line.Missing, int(r.int(1, maxLanes))) })
 		default:
 			r.skip()
 		}

@@ -73,7 +73,17 @@ type Lane struct {
 	FloorOrbit uint64
 
 	FloorNumber uint64 // and records below this number are in a ledger already
+	Anew        bool   // whoever has read something of the lane forgets it, and begins at the floor
+	Settings    string // digest of the settings that the results of the run have, or ""
+
+	Start uint64 // of a lane frame that was read: the number that it stands at
 }
+
+// laneAnew is the flag of Lane.Anew.
+const laneAnew = 1
+
+// Resumed reports whether the lane is taken up where results end: records below FloorNumber may come again, for what of them those results do not have.
+func (l *Lane) Resumed() bool { return l.FloorEpoch > 0 || l.FloorOrbit > 0 }
 
 // Forms of a source, so that it can be turned back as it was.
 const (
@@ -115,6 +125,9 @@ func (l *Lane) check() error {
 	}
 	if len(l.Form) > MaxRun || !printable(l.Form) {
 		return fmt.Errorf("the form %q is longer than %d bytes or not printable text", l.Form, MaxRun)
+	}
+	if len(l.Settings) > MaxRun || !printable(l.Settings) {
+		return fmt.Errorf("the settings %q are longer than %d bytes or not printable text", l.Settings, MaxRun)
 	}
 	return nil
 }
@@ -549,11 +562,15 @@ func reuse(old string, b []byte) string {
 func (f *Frame) parseLane() error {
 	c := cursor{f.payload, true}
 	l := Lane{K: c.u32(), N: c.u32(), Map: c.u64(), FloorEpoch: c.u32()}
-	zero := c.u32()
+	flags := c.u32()
 	l.FloorOrbit, l.FloorNumber = c.u64(), c.u64()
 	l.Run = string(c.take(int(c.u8())))
 	l.Form = string(c.take(int(c.u8())))
-	if !c.done() || zero != 0 {
+	if len(c.b) > 0 { // streams of before end here
+		l.Settings = string(c.take(int(c.u8())))
+	}
+	l.Anew, l.Start = flags&laneAnew != 0, f.First
+	if !c.done() || flags&^laneAnew != 0 {
 		return fmt.Errorf("a lane frame of the wrong size")
 	}
 	if err := l.check(); err != nil {

@@ -210,18 +210,24 @@ func (w *Writer) Lane(f *Frame, lane *Lane) error {
 	if err := lane.check(); err != nil {
 		return w.fail(err)
 	}
-	b := bytesOf(w.room(headerLen + (42+2*MaxRun+7)/8))[:HeaderSize]
+	b := bytesOf(w.room(headerLen + (43+3*MaxRun+7)/8))[:HeaderSize]
 	b = binary.LittleEndian.AppendUint32(b, lane.K)
 	b = binary.LittleEndian.AppendUint32(b, lane.N)
 	b = binary.LittleEndian.AppendUint64(b, lane.Map)
 	b = binary.LittleEndian.AppendUint32(b, lane.FloorEpoch)
-	b = binary.LittleEndian.AppendUint32(b, 0)
+	flags := uint32(0)
+	if lane.Anew {
+		flags |= laneAnew
+	}
+	b = binary.LittleEndian.AppendUint32(b, flags)
 	b = binary.LittleEndian.AppendUint64(b, lane.FloorOrbit)
 	b = binary.LittleEndian.AppendUint64(b, lane.FloorNumber)
 	b = append(b, uint8(len(lane.Run)))
 	b = append(b, lane.Run...)
 	b = append(b, uint8(len(lane.Form)))
 	b = append(b, lane.Form...)
+	b = append(b, uint8(len(lane.Settings)))
+	b = append(b, lane.Settings...)
 	return w.commit(f.at(KindLane), len(b)-HeaderSize)
 }
 
