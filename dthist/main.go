@@ -9,7 +9,9 @@
 // Without dtchamber before it, dthist applies the map minidt itself.
 //
 // --partial writes the lines of each lane by themselves, and dthist --merge puts such lines, or the lines of several windows,
-// together. --format cosmo writes the message of the second published pipeline instead. --hits FILE keeps every booked hit as
+// together; it waits --patience for a lane of which nothing comes, then writes a window without it, and once more when the lane is back. A
+// partial line says how to take its lane up behind it, which dtkafka consume --resume-from does; --log FILE keeps the lines of a run that needs no Kafka, for dtcat
+// --resume-from. internal/hist/RESUME.md tells why nothing is lost or doubled by that. --format cosmo writes the message of the second published pipeline instead. --hits FILE keeps every booked hit as
 // a CSV line.
 package main
 
@@ -53,6 +55,9 @@ type flags struct {
 	Partial bool   `help:"Write each lane's lines by themselves, for dthist --merge."`
 	Merge   bool   `help:"Read lines instead of a stream, and put together those that belong together."`
 	Hits    string `placeholder:"FILE" help:"Write a CSV line for each booked hit to FILE."`
+
+	Patience time.Duration `default:"30s" help:"With --merge: write without a lane that is silent for so long."`
+	Log      string        `placeholder:"FILE" help:"Append the lines to FILE as well, to go on behind it: dtcat --resume-from FILE."`
 }
 
 // softMemory is where the garbage collector begins to work harder. Some megabytes are in use, unless millions of hits are pending.
@@ -84,15 +89,24 @@ func run(env *tool.Env) error {
 	}
 	out := newOutput(env, cli.Format)
 	if cli.Merge {
-		return merge(env, in, out, cli.Window == "all")
+		return merge(env, in, out, cli.Window == "all", cli.Patience)
 	}
-	p := &program{env: env, cli: &cli, in: in, out: out, set: set, lanes: newLanes(), mapDigest: defaultMap, complete: true}
+	p := &program{env: env, cli: &cli, in: in, out: out, set: set, lanes: newLanes(), mapDigest: defaultMap, complete: true, parts: map[partKey][]*lane{}}
+	if cli.Log != "" {
+		if p.log, err = openLog(cli.Log); err != nil {
+			return err
+		}
+		out.log = p.log
+	}
 	if cli.Hits != "" {
 		if p.hits, err = createHits(env, cli.Hits); err != nil {
 			return err
 		}
 	}
 	err = p.run()
+	if p.log != nil {
+		err = errors.Join(err, p.log.close())
+	}
 	if p.hits != nil {
 		err = errors.Join(err, p.hits.close())
 	}
@@ -122,6 +136,12 @@ func (cli *flags) settings() (*hist.Settings, error) {
 	switch {
 	case cli.Partial && (clock == hist.Wall || cli.Format != "json"):
 		return nil, errors.New("--partial is for the detector's clock and --window all, and for --format json")
+	case cli.Log != "" && (clock != hist.Detector || cli.Format != "json" || cli.Merge):
+		return nil, errors.New("--log is for windows of the detector's clock and --format json, and not for --merge")
+	case cli.Log != "" && cli.Hits != "":
+		return nil, errors.New("--hits begins anew at each start, so --log and --hits exclude each other")
+	case cli.Patience < 0:
+		return nil, errors.New("--patience can't be negative; 0 is for ever")
 	case cli.Partial && cli.Merge:
 		return nil, errors.New("--partial and --merge exclude each other")
 	case cli.Merge && (cli.Format == "cosmo" || cli.Hits != ""):
@@ -148,6 +168,7 @@ type output struct {
 	node string
 	last int64 // Index of the line before, µs
 	text bool  // for people
+	log  *logFile
 	buf  []byte
 }
 
@@ -169,7 +190,13 @@ func (o *output) line(l *hist.Line) error {
 	if o.text {
 		return o.write(appendText(o.buf[:0], l))
 	}
-	return o.write(append(l.Append(o.buf[:0]), '\n'))
+	b := append(l.Append(o.buf[:0]), '\n')
+	if o.log != nil {
+		if err := o.log.line(b); err != nil {
+			return &outputError{err}
+		}
+	}
+	return o.write(b)
 }
 
 // write writes a line, or several, at once.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"dt/internal/hist"
 	"dt/internal/tool"
@@ -14,7 +15,8 @@ import (
 const peek = wire.PreambleSize
 
 // A merging puts lines together: partial lines of detector windows lane by lane as they come, all other lines that
-// belong to one window at the end.
+// belong to one window at the end. Where lines say where they come from, as those of dtkafka consume --resume-from do, what is written says how to go on behind it, and
+// what is not whole when the input ends is left to whoever does.
 type merging struct {
 	env      *tool.Env
 	out      *output
@@ -23,14 +25,18 @@ type merging struct {
 	set      *hist.Settings // of the first line with counts
 	n        int64          // lines
 	bad      int
+	doubled  int
+	resumes  bool
 	total    hist.Window // what is of no window, of all runs
+	rest     hist.Ledger // more of it
 }
 
 // merge is dthist --merge.
-func merge(env *tool.Env, in *wire.Input, out *output, all bool) error {
-	m := &merging{env: env, out: out, runs: hist.Runs{All: all}, total: hist.Window{Number: hist.NoNumber, Complete: true}}
-	m.runs.Emit = m.emit
+func merge(env *tool.Env, in *wire.Input, out *output, all bool, patience time.Duration) error {
+	m := &merging{env: env, out: out, runs: hist.Runs{All: all, Patience: patience}, total: hist.Window{Number: hist.NoNumber, Complete: true}}
+	m.runs.Emit, m.runs.Gap = m.emit, m.gap
 	lines := tool.NewLines(in, hist.MaxLine)
+	lines.OnWait = m.overdue
 	if head, err := lines.Head(peek); len(head) > 0 {
 		if what := tool.Sniff(head); what != tool.Results {
 			return tool.Hint(fmt.Errorf("input is %s, not result lines", what), mergeUsage)
@@ -44,33 +50,72 @@ func merge(env *tool.Env, in *wire.Input, out *output, all bool) error {
 		switch {
 		case errors.As(err, &long):
 			return fmt.Errorf("standard input:%d: %w", number, err)
-		case errors.Is(err, io.EOF) && m.n == 0:
+		case errors.Is(err, io.EOF) && m.n == 0 && !m.resumes:
 			return tool.Hint(errors.New("input is empty, no result lines"), "did the program before this one fail?")
 		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
 			return m.finish()
 		case err != nil:
 			return err
 		}
-		m.n++
 		if err := m.line(text, number); err != nil {
 			return err
 		}
 	}
 }
 
+// overdue writes what waits for silent lanes.
+func (m *merging) overdue() (time.Duration, error) {
+	now := time.Now()
+	next, err := m.runs.Overdue(now)
+	if err != nil || next.IsZero() {
+		return 0, err
+	}
+	return max(next.Sub(now), time.Millisecond), nil
+}
+
 // line takes one line. One that can't be used is told and counted.
 func (m *merging) line(text []byte, number int64) error {
+	if string(text) == hist.FloorNone {
+		m.resumes = true
+		m.runs.TakeUp(nil)
+		return nil
+	}
 	l, err := hist.ParseLine(text)
+	if err == nil && l.Floor {
+		return m.floor(l)
+	}
+	m.n++
+	place := fmt.Sprintf("standard input:%d", number)
 	if err == nil {
+		if from := l.From; from != nil {
+			m.resumes = true
+			place = fmt.Sprintf("%s[%d]@%d", from.Name, from.Partition, from.Offset)
+		}
 		err = m.add(l)
 	}
 	var refused *hist.RefusedError
-	if errors.As(err, &refused) || err != nil && l == nil {
+	switch {
+	case errors.Is(err, hist.ErrDouble):
+		m.doubled++
+	case errors.As(err, &refused) || err != nil && l == nil:
 		m.bad++
-		m.env.Say("standard input:%d: %v", number, err)
-		return nil
+		m.env.Say("%s: %v", place, err)
+	default:
+		return err
 	}
-	return err
+	return nil
+}
+
+// floor begins behind the last line of a merge before this one.
+func (m *merging) floor(l *hist.Line) error {
+	if l.Merge == nil {
+		return errors.New("standard input: the line to go on behind does not say how far that merge had come")
+	}
+	m.resumes = true
+	m.settings, m.set = l.Counts.Set.Digest(), l.Counts.Set
+	m.out.last = max(m.out.last, l.Index)
+	m.runs.TakeUp(l.Merge)
+	return nil
 }
 
 func (m *merging) add(l *hist.Line) error {
@@ -87,27 +132,47 @@ func (m *merging) add(l *hist.Line) error {
 	return m.runs.Add(l)
 }
 
-// emit writes a window. What is of no window becomes one line at the end.
+// gap tells of lines that never came.
+func (m *merging) gap(run string, lane int, records, next uint64) {
+	m.bad++
+	m.env.Say("run %s, lane %d: the lines of %d records before record %d are missing", run, lane, records, next)
+}
+
+// emit writes a window. What is of no window becomes one line: at the end of all; of a merge that can be taken up, at the end of the run.
 func (m *merging) emit(w hist.Window) error {
-	if w.Number != hist.NoNumber {
-		return m.out.line(w.Line())
+	if m.resumes && len(w.Counts.Chambers) == 0 && m.set != nil {
+		c := hist.NewCounts(m.set)
+		c.Ledger = w.Counts.Ledger
+		w.Counts = c
+	}
+	if w.Number != hist.NoNumber || m.resumes && !w.Counts.Ledger.Empty() && len(w.Counts.Chambers) > 0 {
+		l := w.Line()
+		l.Merge = m.runs.State()
+		return m.out.line(l)
 	}
 	m.total.Complete = m.total.Complete && w.Complete
 	m.total.Lanes = append(m.total.Lanes, w.Lanes...)
-	if len(w.Counts.Chambers) == 0 {
-		m.total.Counts.Ledger.Add(&w.Counts.Ledger)
-		return nil
+	switch {
+	case len(w.Counts.Chambers) == 0:
+		m.rest.Add(&w.Counts.Ledger)
+	case m.total.Counts == nil:
+		m.total.Counts = w.Counts
+	default:
+		return m.total.Counts.Add(w.Counts)
 	}
-	return m.total.Counts.Add(w.Counts)
+	return nil
 }
 
 // finish writes what is left.
 func (m *merging) finish() error {
-	if m.set != nil {
-		m.total.Counts = hist.NewCounts(m.set)
+	if m.set != nil && !m.resumes {
 		if err := m.runs.Flush(); err != nil {
 			return err
 		}
+		if m.total.Counts == nil {
+			m.total.Counts = hist.NewCounts(m.set)
+		}
+		m.total.Counts.Ledger.Add(&m.rest)
 		if m.runs.All {
 			m.total.Counts.Relabel()
 		}
@@ -116,6 +181,9 @@ func (m *merging) finish() error {
 				return err
 			}
 		}
+	}
+	if m.doubled > 0 {
+		m.env.Say("%d of %d lines came again, and were left out", m.doubled, m.n)
 	}
 	if m.bad > 0 {
 		m.env.Say("%d of %d lines could not be used", m.bad, m.n)

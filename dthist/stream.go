@@ -42,6 +42,9 @@ type program struct {
 	complete bool              // what has ended is
 
 	windowAt time.Time // wall clock: when the window began
+
+	parts map[partKey][]*lane // with --partial: lanes by the partition that they come from
+	log   *logFile            // --log
 }
 
 // lanes are all lanes, and the runs they make.
@@ -71,11 +74,16 @@ type lane struct {
 	epoch   uint32 // what was passed last, and said so
 	number  int64
 	told    time.Time // when a progress line was written
-	seen    time.Time // when words came
-	silent  bool
-	stopped bool // its last end was not exhausted
-	ended   bool // exhausted, cut, or stopped for good: nothing more to come
-	cut     bool
+	hole    bool      // windows that were passed since the last line may lack hits
+	written written
+	part    *partKey
+	// settings is the digest of the lines that are written already, or "".
+	settings string
+	seen     time.Time // when words came
+	silent   bool
+	stopped  bool // its last end was not exhausted
+	ended    bool // exhausted, cut, or stopped for good: nothing more to come
+	cut      bool
 }
 
 // defaultMap is the digest of the map that is applied without dtchamber.
@@ -146,7 +154,10 @@ func (p *program) frame(f *wire.Frame) error {
 	}
 	switch f.Kind {
 	case wire.KindLane:
-		if l.stopped && f.Lane.FloorNumber > l.track.Next() {
+		switch {
+		case f.Lane.Anew:
+			return p.anew(l, f.Lane)
+		case l.stopped && f.Lane.FloorNumber > l.track.Next():
 			if err := p.keep(l); err != nil {
 				return err
 			}
@@ -160,12 +171,12 @@ func (p *program) frame(f *wire.Frame) error {
 	case wire.KindWords, wire.KindLate:
 		return p.words(l, f)
 	case wire.KindMark:
-		m := &f.Mark
-		l.place = &hist.Place{Name: m.Name, Offset: m.Offset, Number: m.Number, Partition: int64(m.Partition), Tag: m.Tag}
-		if m.Partition == wire.NoPartition {
-			l.place.Partition = -1
+		l.place = placeOf(&f.Mark)
+		if p.cli.Partial || p.log != nil {
+			l.written.mark(f)
+			p.comesFrom(l)
 		}
-		l.h.GapOver(f.Epoch, int64(m.Newest))
+		l.h.GapOver(f.Epoch, int64(f.Mark.Newest))
 		return p.pass(l, f)
 	case wire.KindCut:
 		p.cuts++
@@ -174,7 +185,7 @@ func (p *program) frame(f *wire.Frame) error {
 		return p.close(l)
 	case wire.KindEnd:
 		if missing := l.missing(f.Next); missing > 0 {
-			p.gap(l, missing, f.Next)
+			p.gap(l, missing, missing, f.Next)
 		}
 		if f.End.Stopped {
 			l.stopped = true // it may be taken up again
@@ -190,7 +201,7 @@ func (p *program) frame(f *wire.Frame) error {
 func (p *program) lane(f *wire.Frame) (*lane, error) {
 	id := f.Lane.ID()
 	if l := p.lanes.byID[id]; l != nil {
-		if f.Kind == wire.KindLane && l.ended {
+		if f.Kind == wire.KindLane && l.ended && !f.Lane.Anew {
 			return nil, fmt.Errorf("standard input: %s goes on behind its end (was the same stream read twice?)", id)
 		}
 		return l, nil
@@ -201,20 +212,47 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 	run := p.lanes.runs[id.Run]
 	if run == nil {
 		run = &laneGroup{n: id.N}
-		if p.set.Clock == hist.Detector {
-			run.merger = hist.NewMerger(int(id.N))
-			run.merger.Emit = func(w hist.Window) error { return p.emit(w, [2]int{}) }
-		}
+		p.newMerger(run)
 		p.lanes.runs[id.Run] = run
 	}
 	if run.n != id.N {
 		return nil, fmt.Errorf("standard input: %s, but run %s had %d lanes before", id, id.Run, run.n)
 	}
-	l := &lane{id: id, run: run, seen: time.Now(), told: time.Now()}
+	if p.log != nil {
+		if err := p.log.goesOn(f.Lane); err != nil {
+			return nil, err
+		}
+	}
+	l := &lane{id: id, run: run, seen: time.Now(), told: time.Now(), settings: f.Lane.Settings}
 	p.newLane(l, f.Lane)
 	p.lanes.byID[id] = l
 	run.seen++
 	return l, nil
+}
+
+// newMerger makes the merger of a run begin.
+func (p *program) newMerger(run *laneGroup) {
+	if p.set.Clock == hist.Detector {
+		run.merger = hist.NewMerger(int(run.n))
+		run.merger.Emit = func(w hist.Window) error { return p.emit(w, [2]int{}) }
+	}
+}
+
+// anew makes a lane begin that is taken up: what is here of it is forgotten, because the lines that are there say how far it is written.
+func (p *program) anew(l *lane, at *wire.Lane) error {
+	if l.settings = at.Settings; !p.cli.Partial && l.id.N > 1 {
+		return tool.Hint(fmt.Errorf("standard input: %s is taken up in the middle, which only lines of each lane can be", l.id), "dthist --partial, and dthist --merge behind it")
+	}
+	if l.ended {
+		l.run.ended--
+	}
+	if !p.cli.Partial {
+		p.newMerger(l.run)
+	}
+	l.ended, l.stopped, l.cut, l.hole = false, false, false, false
+	l.epoch, l.number = 0, 0
+	p.newLane(l, at)
+	return nil
 }
 
 // newLane makes a lane begin, at its floor. Where that is in the middle of what the source has read, and no results say up to where it is booked, the
@@ -226,7 +264,12 @@ func (p *program) newLane(l *lane, at *wire.Lane) {
 	if p.hits != nil || p.cosmo != nil {
 		l.h.Hit = p.hit
 	}
-	if at.FloorNumber > 0 && at.FloorEpoch == 0 && at.FloorOrbit == 0 {
+	l.written = begins(at, l.track.Next())
+	switch {
+	case at.Resumed():
+		l.h.Begin(at.FloorEpoch, int64(at.FloorOrbit))
+		l.epoch, l.number = l.h.Passed()
+	case at.FloorNumber > 0:
 		l.h.Gap()
 	}
 }
@@ -261,9 +304,9 @@ func (l *lane) missing(number uint64) uint64 {
 	return 0
 }
 
-// gap tells of missing records, and makes what they may have belonged to incomplete.
-func (p *program) gap(l *lane, missing, before uint64) {
-	p.env.Say("standard input: %s: %d records are missing before record %d", l.id, missing, before)
+// gap tells of lost records, of which missing are in no ledger, and makes what they may have belonged to incomplete.
+func (p *program) gap(l *lane, missing, lost, before uint64) {
+	p.env.Say("standard input: %s: %d records are missing before record %d", l.id, lost, before)
 	l.h.Ledger().Missing += int64(missing)
 	l.h.Gap()
 	p.cuts++
@@ -291,8 +334,8 @@ func (p *program) useMap(f *wire.Frame) error {
 func (p *program) words(l *lane, f *wire.Frame) error {
 	before := l.track.Next()
 	aside, missing, doubled := l.track.Admit(f)
-	if missing > 0 {
-		p.gap(l, missing, max(f.First, before))
+	if lost := max(f.First, before) - before; missing > 0 || lost > 0 {
+		p.gap(l, missing, max(missing, lost), max(f.First, before))
 	}
 	ledger := l.h.Ledger()
 	ledger.Doubled += int64(doubled)
@@ -327,10 +370,13 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 		p.mapped = true
 		l.seen, l.silent = time.Now(), false
 	}
+	again := l.track.Again(f)
 	if f.Kind == wire.KindLate {
-		l.h.Late(f.Epoch, f.Words, f.Newest, chambers)
+		l.h.LateAgain(f.Epoch, f.Words[:again], f.Newest[:again], chambers[:again])
+		l.h.Late(f.Epoch, f.Words[again:], f.Newest[again:], chambers[again:])
 	} else {
-		l.h.Words(f.Epoch, f.Words, chambers)
+		l.h.Again(f.Epoch, f.Words[:again], chambers[:again])
+		l.h.Words(f.Epoch, f.Words[again:], chambers[again:])
 	}
 	return p.pass(l, f)
 }
@@ -366,11 +412,13 @@ func (p *program) pass(l *lane, f *wire.Frame) error {
 		return nil
 	}
 	complete := !l.h.Missed(l.epoch, l.number)
-	l.epoch, l.number = epoch, number
-	if p.cli.Partial {
-		return p.progress(l, false)
+	if !p.cli.Partial {
+		l.epoch, l.number = epoch, number
+		return l.run.merger.Pass(int(l.id.K), epoch, number, complete)
 	}
-	return l.run.merger.Pass(int(l.id.K), epoch, number, complete)
+	l.epoch, l.number = epoch, number
+	l.hole = l.hole || !complete
+	return p.progress(l, p.due(l))
 }
 
 // window takes a window of one lane.
@@ -378,12 +426,24 @@ func (p *program) window(l *lane, w hist.Window) error {
 	if p.cli.Partial && (l.cut || l.stopped) {
 		return nil // not whole, and whoever reads the lane again will write it
 	}
+	if w.Complete && p.cli.Partial && (l.hole || l.h.Missed(l.epoch, l.number)) {
+		l.hole = true
+		if l.epoch, l.number = w.Epoch, w.Number; p.set.Clock == hist.Detector {
+			l.told = time.Time{}
+			if err := p.progress(l, false); err != nil { // it is, but windows before it are not
+				return err
+			}
+		}
+	}
 	w.Lanes = []hist.LaneSource{p.stretch(l)}
+	if p.set.Clock == hist.Detector {
+		l.written.link(w.Epoch, (w.Number+1)*p.set.Length, l.first)
+	}
 	if p.cli.Partial {
-		l.told = time.Now()
+		l.told, l.hole = time.Now(), false
 		return p.emit(w, [2]int{int(l.id.K), int(l.id.N)})
 	}
-	return l.run.merger.Add(w)
+	return l.run.merger.Add(int(l.id.K), w, nil)
 }
 
 // stretch returns the records since the lane's last line.
@@ -400,21 +460,42 @@ func (p *program) emit(w hist.Window, lane [2]int) error {
 	}
 	line := w.Line()
 	line.Lane = lane
+	return p.write(line)
+}
+
+// write writes a line, and what it says for taking up the work behind it.
+func (p *program) write(line *hist.Line) error {
+	if p.set.Clock != hist.Detector || !p.cli.Partial && p.log == nil || len(line.Lanes) == 0 || !p.cli.Partial && line.Lanes[0].N > 1 {
+		return p.out.line(line)
+	}
+	l := p.lanes.byID[wire.ID{Run: line.Lanes[0].Run, K: line.Lanes[0].K, N: line.Lanes[0].N}]
+	if err := p.fits(l); err != nil {
+		return err
+	}
+	line.Resume = p.resume(l)
 	return p.out.line(line)
 }
 
-// progress writes how far a lane has come, at most once a second, and at its end.
-func (p *program) progress(l *lane, ended bool) error {
-	if !ended && time.Since(l.told) < time.Second {
+// progress writes how far a lane has come: at most once a second, or as a link of its chain, with its ledger.
+func (p *program) progress(l *lane, link bool) error {
+	if !link && time.Since(l.told) < time.Second {
 		return nil
 	}
 	l.told = time.Now()
 	line := &hist.Line{
-		Progress: true, End: ended, Window: hist.WindowInfo{Run: l.id.Run, Epoch: l.epoch, Number: l.number},
-		Counts: &hist.Counts{Set: p.set, Ledger: l.h.TakeLedger()}, Complete: !l.h.Incomplete(), Lane: [2]int{int(l.id.K), int(l.id.N)},
+		Progress: true, End: l.ended, Window: hist.WindowInfo{Run: l.id.Run, Epoch: l.epoch, Number: l.number},
+		Counts: &hist.Counts{Set: p.set}, Complete: !l.hole, Lane: [2]int{int(l.id.K), int(l.id.N)},
 	}
-	line.Lanes = []hist.LaneSource{p.stretch(l)}
-	return p.out.line(line)
+	l.hole = false
+	if link {
+		line.Counts.Ledger = l.h.TakeLedger()
+		line.Lanes = []hist.LaneSource{p.stretch(l)}
+		l.written.End = l.ended
+		l.written.link(l.epoch, l.number*p.set.Length, l.first)
+	} else {
+		line.Lanes = []hist.LaneSource{{Run: l.id.Run, K: l.id.K, N: l.id.N, First: l.first, Next: l.first, Place: l.place}}
+	}
+	return p.write(line)
 }
 
 // close ends a lane that is exhausted, or was cut or stopped: what is left of it is booked, and its state let go.
@@ -440,13 +521,17 @@ func (p *program) close(l *lane) error {
 		return p.closeAll(l)
 	}
 	defer func() { l.h = nil }()
+	missed := l.h.Missed(l.epoch, l.number)
 	if p.cli.Partial {
+		l.hole = l.hole || missed
 		return p.progress(l, true)
 	}
 	m := l.run.merger
-	m.Rest(hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
+	m.Rest(int(l.id.K), hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}}, nil)
+	l.written.End = whole
+	l.written.link(l.epoch, l.number*p.set.Length, l.first)
 	if whole {
-		if err := m.End(int(l.id.K), !l.h.Missed(l.epoch, l.number)); err != nil {
+		if err := m.End(int(l.id.K), !missed); err != nil {
 			return err
 		}
 	}

@@ -184,7 +184,7 @@ func (l *Lane) closeOrbit(c *Counts, e *waiting, o int64, early bool) {
 // booked counts hits that are pending no more.
 func (l *Lane) booked(n int64) {
 	l.pending -= n
-	l.ledger.Pending -= n
+	l.booking.Pending -= n
 }
 
 // occupy notes that orbit o has hits in time: in the span of its epoch, and in Hist_2's bin, which becomes the one that is being filled.
@@ -239,13 +239,13 @@ func (l *Lane) foldHits(early bool) {
 		inChamber += take(i+1, &c.Chambers[i].Occupancy)
 	}
 	if early {
-		l.ledger.Early += inChamber
+		l.booking.Early += inChamber
 	} else {
-		l.ledger.Hits += inChamber
+		l.booking.Hits += inChamber
 	}
-	l.ledger.Unassigned += take(hit.NoChamber, nil)
+	l.booking.Unassigned += take(hit.NoChamber, nil)
 	n := take(hit.Scintillator, nil)
-	l.ledger.Scintillator += n
+	l.booking.Scintillator += n
 	c.Trigger.Hits += n
 	for f := range c.FPGA {
 		p := &c.FPGA[f]
@@ -365,11 +365,11 @@ func (l *Lane) bookLate(c *Counts, epoch uint32, w uint64, chamber uint8) {
 	l.booked(1)
 	switch chamber {
 	case hit.Scintillator:
-		l.ledger.Scintillator++
+		l.booking.Scintillator++
 	case hit.NoChamber:
-		l.ledger.Unassigned++
+		l.booking.Unassigned++
 	default:
-		l.ledger.Late++
+		l.booking.Late++
 		ch := &c.Chambers[chamber-1]
 		ch.Late++
 		ch.Occupancy[w>>hit.ChannelShift&(hit.Channels-1)]++

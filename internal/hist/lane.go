@@ -18,6 +18,8 @@ type Window struct {
 	Complete bool
 	Counts   *Counts
 	Lanes    []LaneSource // the stretches that its ledger covers
+	Revision int64        // how often it was handed out before, without all its lanes
+	Missing  []int        // lanes, from 1, that had not passed it
 }
 
 // A Booked is one hit as it is booked, for who wants to see each.
@@ -41,6 +43,7 @@ type Lane struct {
 	epochs  []*waiting // those with hits or a horizon, from the oldest open one on
 	open    uint32     // the oldest epoch that is open, and not below floor
 	floor   uint32     // epochs below this one had to close early
+	base    key        // windows that end at or below this epoch, and orbit in place of the number, are written
 	spare   []*waiting
 	pool    pool
 	pending int64
@@ -58,7 +61,8 @@ type Lane struct {
 	gapped  bool // there was one
 	newGap  bool // since IncompleteSince
 
-	ledger Ledger // since the last window
+	ledger  Ledger // since the last window
+	booking Ledger // of what was booked in the window that is being filled; it is told with it
 
 	// The active channels of the orbits in the bin of Hist_2 that is being filled, so that not each orbit is divided:
 	// it has the orbits from binLo to binHi−1 and the number bin, −1 for underflow and −2 for overflow.
@@ -126,12 +130,50 @@ func NewLane(set *Settings, run string) *Lane {
 	return l
 }
 
+// Begin makes a new Lane go on where results end: every window that ends at or below this epoch and orbit is written.
+func (l *Lane) Begin(epoch uint32, orbit int64) {
+	l.open, l.base = epoch, key{epoch, orbit}
+	e := l.waiting(epoch)
+	e.horizon, e.below = orbit, orbit
+}
+
+// Again takes words in time that are in a written ledger. Of these, hits of windows that are written are booked; the others are pending, as that ledger says.
+func (l *Lane) Again(epoch uint32, words []uint64, chambers []uint8) {
+	var kept []uint64
+	var codes []uint8
+	for i, w := range words {
+		if hit.IsHit(w) && (key{epoch, int64(hit.Orbit(w))}).compare(l.base) >= 0 {
+			kept = append(kept, w)
+			codes = append(codes, chambers[i])
+		}
+	}
+	l.ledger.Read -= int64(len(kept))
+	l.ledger.Pending -= int64(len(kept))
+	l.Words(epoch, kept, codes)
+}
+
+// LateAgain is the same for late hits.
+func (l *Lane) LateAgain(epoch uint32, words []uint64, newest []uint32, chambers []uint8) {
+	var kept []uint64
+	var at []uint32
+	var codes []uint8
+	for i, w := range words {
+		if (key{epoch, int64(newest[i])}).compare(l.base) >= 0 {
+			kept = append(kept, w)
+			at = append(at, newest[i])
+			codes = append(codes, chambers[i])
+		}
+	}
+	l.ledger.Read -= int64(len(kept))
+	l.ledger.Pending -= int64(len(kept))
+	l.Late(epoch, kept, at, codes)
+}
+
 // Ledger returns the ledger since the last window, to add to.
 func (l *Lane) Ledger() *Ledger { return &l.ledger }
 
-// TakeLedger returns the ledger since the last window and begins a new one.
+// TakeLedger returns the ledger since the last window and begins a new one. Hits of the window that is being filled are pending in it.
 func (l *Lane) TakeLedger() Ledger {
-	l.foldHits(false)
 	ledger := l.ledger
 	l.ledger = Ledger{}
 	return ledger
@@ -400,6 +442,8 @@ func (l *Lane) emit() {
 func (l *Lane) settle(c *Counts) {
 	l.fold(c)
 	l.binLo, l.binHi = 0, 0
+	l.ledger.Add(&l.booking)
+	l.booking = Ledger{}
 	c.Ledger = l.TakeLedger()
 	l.counts = nil
 }

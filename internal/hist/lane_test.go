@@ -207,12 +207,12 @@ func TestMerger(t *testing.T) {
 			t.Fatalf("windows %s; want %s", got, want)
 		}
 	}
-	step(m.Add(window(3)), "")
+	step(m.Add(1, window(3), nil), "")
 	step(m.Pass(1, 0, 4, true), "")
-	step(m.Add(window(1)), "") // lane 2, which is behind
+	step(m.Add(2, window(1), nil), "") // lane 2, which is behind
 	step(m.Pass(2, 0, 2, true), "0/1:0 ")
 	step(m.Pass(2, 0, 5, false), "0/1:0 0/3:0! ") // lane 2 may lack hits of windows 2 to 4
-	step(m.Add(window(7)), "0/1:0 0/3:0! ")
+	step(m.Add(1, window(7), nil), "0/1:0 0/3:0! ")
 	step(m.End(1, true), "0/1:0 0/3:0! ")
 	_, err := m.Flush() // lane 2 never came to 7
 	step(err, "0/1:0 0/3:0! 0/7:0! ")

@@ -53,6 +53,7 @@ type OpenWindow struct {
 	Epoch    uint32
 	Number   int64
 	Revision int64
+	Parts    int // lanes that had part in it
 }
 
 const (
@@ -83,7 +84,7 @@ type laneStateJSON struct {
 type runStateJSON struct {
 	Run   string     `json:"Run"`
 	Lanes [][6]int64 `json:"Lanes"` // Epoch, Number, Next, ToEpoch, ToNumber, End
-	Open  [][3]int64 `json:"Open"`  // Epoch, Number, Revision
+	Open  [][4]int64 `json:"Open"`  // Epoch, Number, Revision, Parts
 }
 
 type mergeJSON struct {
@@ -158,7 +159,7 @@ func appendMergeState(dst []byte, m *MergeState) []byte {
 			if j > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendInts(dst, "", []int64{int64(o.Epoch), o.Number, o.Revision})
+			dst = appendInts(dst, "", []int64{int64(o.Epoch), o.Number, o.Revision, int64(o.Parts)})
 		}
 		dst = append(dst, "]}"...)
 	}
@@ -237,10 +238,10 @@ func parseMergeState(text []byte) (*MergeState, error) {
 			run.Lanes = append(run.Lanes, LaneMerge{uint32(l[0]), l[1], uint64(l[2]), uint32(l[3]), l[4], l[5] != 0})
 		}
 		for _, o := range r.Open {
-			if min(o[0], o[1], o[2]) < 0 || o[0] > math.MaxUint32 {
+			if min(o[0], o[1], o[2], o[3]) < 0 || o[0] > math.MaxUint32 || o[3] > maxLanes {
 				return nil, fmt.Errorf("run %.80q: an open window %v", r.Run, o)
 			}
-			run.Open = append(run.Open, OpenWindow{uint32(o[0]), o[1], o[2]})
+			run.Open = append(run.Open, OpenWindow{uint32(o[0]), o[1], o[2], int(o[3])})
 		}
 		to.Runs = append(to.Runs, run)
 	}
@@ -301,10 +302,13 @@ func AppendFrom(dst, line []byte, name string, partition int, offset int64) []by
 	return append(dst, "}}"...)
 }
 
+// FloorNone is the line that tells a merge to begin anew.
+const FloorNone = `{"Floor": 1}`
+
 // AppendFloor appends a line as what a merge is to go on behind; without a line, that it is to begin anew.
 func AppendFloor(dst, line []byte) []byte {
 	if len(line) == 0 {
-		return append(dst, `{"Floor": 1}`...)
+		return append(dst, FloorNone...)
 	}
 	dst, ok := openEnd(dst, line)
 	if !ok {

@@ -2,31 +2,46 @@ package hist
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
+
+	"dt/internal/hit"
 )
 
-// Runs puts the lines of runs together: detector windows lane by lane as they come, the rest at the end of a run.
+// Runs puts the lines of runs together: detector windows lane by lane as they come, the rest at the end of a run. Partial lines are links of their lanes' chains
+// (RESUME.md): each is taken once, however often it comes.
 type Runs struct {
 	// Emit receives each window, and for each run that is let go one more, the closing one, whose Number is NoNumber: in its Counts is
 	// what belongs to no window, often only a ledger, or nothing at all, which need not be written. Where a run had only progress
 	// lines it has no chambers. It is Complete if all lanes of the run have ended, exhausted. It may be replaced between calls.
 	Emit func(Window) error
+	// Gap, if not nil, is told of lines that are missing: those of a lane with as many records before number next.
+	Gap func(run string, lane int, records, next uint64)
 	// All makes every window part of the closing one.
 	All bool
-	// Max bounds the runs at a time, for an input without end: then a run is let go when all its lanes have ended, and where there are
-	// more, the one that has been silent longest, what its lanes have not passed incomplete. 0: Flush alone lets go.
+	// Max bounds the runs at a time, for an input without end: where there are more, the one that has been silent longest is let go, what its lanes have
+	// not passed incomplete. 0: no bound. A run of partial lines is let go when all its lanes have ended.
 	Max int
+	// Patience is how long a lane may be silent, see Overdue; 0: for ever.
+	Patience time.Duration
 
-	runs  map[string]*openRun
-	lines int64 // that were added
+	runs   map[string]*openRun
+	ended  []RunState // runs that were let go, the latest last
+	lines  int64      // that were added
+	places []Place    // where lines have come from, up to behind the last
+	floor  []Place    // where a merge was taken up, while windows that were open then are not read again
 }
+
+// endedRuns is how many runs are known by name after their end, so that lines which come once more make no new run.
+const endedRuns = 16
 
 // An openRun is a run that has not been let go.
 type openRun struct {
 	name    string
-	set     *Settings // of the first line with chambers; before that of the first line
+	set     *Settings // of the first line with chambers; before that of the first line; nil: none came since the merge was taken up
 	merger  *Merger   // of detector windows
 	partial bool
 	ended   []bool  // of partial lines: lane k at k−1
@@ -36,6 +51,9 @@ type openRun struct {
 	last    int64   // its last line, as lines counts
 }
 
+// ErrDouble is the error of a line that came before.
+var ErrDouble = errors.New("the line was here before")
+
 // A RefusedError is of a line that does not fit those before it, and was not added.
 type RefusedError struct{ msg string }
 
@@ -44,27 +62,46 @@ func (e *RefusedError) Error() string { return e.msg }
 // Refused returns a RefusedError.
 func Refused(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
 
-// Add takes a line, which must not be used afterwards. Its errors are a *RefusedError and those of Emit.
+// Add takes a line, which must not be used afterwards. Its errors are ErrDouble, a *RefusedError and those of Emit.
 func (r *Runs) Add(l *Line) error {
+	r.comesFrom(l.From)
 	run, err := r.run(l)
 	if err != nil {
 		return err
 	}
 	r.lines++
 	run.last = r.lines
-	if k := l.Lane[0]; l.End || k > 0 && !l.Progress && l.Counts.Set.Clock == All {
-		run.ended[k-1] = true
+	k := l.Lane[0]
+	if k > 0 {
+		run.merger.Heard(k, time.Now())
 	}
-	if err := r.book(run, l); err != nil || r.Max == 0 {
+	if err := r.book(run, l); err != nil {
 		return err
 	}
-	if run.partial && !slices.Contains(run.ended, false) {
+	if l.End || k > 0 && !l.Progress && l.Counts.Set.Clock == All {
+		run.ended[k-1] = true
+	}
+	if run.partial && !slices.Contains(run.ended, false) && !(r.All && r.Max == 0) {
 		return r.close(run)
 	}
-	if len(r.runs) > r.Max {
+	if r.Max > 0 && len(r.runs) > r.Max {
 		return r.close(slices.MinFunc(slices.Collect(maps.Values(r.runs)), func(a, b *openRun) int { return cmp.Compare(a.last, b.last) }))
 	}
 	return nil
+}
+
+// comesFrom notes where a line came from.
+func (r *Runs) comesFrom(f *From) {
+	if f == nil {
+		return
+	}
+	for i := range r.places {
+		if p := &r.places[i]; p.Name == f.Name && p.Partition == f.Partition {
+			p.Offset = max(p.Offset, uint64(f.Offset)+1)
+			return
+		}
+	}
+	r.places = append(r.places, Place{Name: f.Name, Partition: f.Partition, Offset: uint64(f.Offset) + 1})
 }
 
 // run returns the run of a line that fits it.
@@ -75,13 +112,14 @@ func (r *Runs) run(l *Line) (*openRun, error) {
 	}
 	run := r.runs[name]
 	if run == nil {
-		if r.runs == nil {
-			r.runs = map[string]*openRun{}
+		if l.Lane[0] > 0 && slices.ContainsFunc(r.ended, func(e RunState) bool { return e.Run == name }) {
+			return nil, ErrDouble
 		}
-		run = &openRun{name: name, set: set, merger: NewMerger(n), partial: l.Lane[0] > 0, ended: make([]bool, n), whole: true}
-		run.merger.Emit = func(w Window) error { return r.Emit(w) } // the present one
-		run.merger.whole = !run.partial
-		r.runs[name] = run
+		run = r.open(name, n, l.Lane[0] > 0)
+		run.set = set
+	}
+	if run.set == nil {
+		run.set = set
 	}
 	have := run.set
 	switch {
@@ -98,34 +136,88 @@ func (r *Runs) run(l *Line) (*openRun, error) {
 	return run, nil
 }
 
+// open begins a run of n lanes.
+func (r *Runs) open(name string, n int, partial bool) *openRun {
+	if r.runs == nil {
+		r.runs = map[string]*openRun{}
+	}
+	run := &openRun{name: name, merger: NewMerger(n), partial: partial, ended: make([]bool, n), whole: true}
+	run.merger.Emit = func(w Window) error {
+		if r.All {
+			return run.close(&w)
+		}
+		return r.Emit(w) // the present one
+	}
+	run.merger.Patience = r.Patience
+	run.merger.whole = !partial
+	r.runs[name] = run
+	return run
+}
+
 // book takes the counts of a line.
 func (r *Runs) book(run *openRun, l *Line) error {
-	k, w := l.Lane[0], &l.Window
+	k, w, m := l.Lane[0], &l.Window, run.merger
+	win := Window{Run: w.Run, Epoch: w.Epoch, Number: w.Number, Complete: l.Complete, Counts: l.Counts, Lanes: l.Lanes}
+	at := win.key()
+	if l.End || w.Number == NoNumber {
+		at = end
+	}
+	isLink := true
+	if k > 0 && len(l.Lanes) == 1 {
+		is, missing, err := m.link(k, at, !l.Progress, &l.Lanes[0])
+		switch {
+		case err != nil:
+			return err
+		case l.Progress && run.ended[k-1]:
+			return ErrDouble
+		case !is && !l.Progress:
+			if was, err := m.Again(k, win, l.From); was {
+				return err
+			}
+			return ErrDouble
+		}
+		if missing > 0 {
+			l.Counts.Ledger.Missing += int64(missing)
+			if r.Gap != nil {
+				r.Gap(run.name, k, missing, l.Lanes[0].First)
+			}
+		}
+		isLink = is
+	}
 	switch {
 	case l.Progress && r.All:
-		run.rest.Add(Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes})
+		if isLink {
+			run.rest.Add(Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes})
+		}
 		run.whole = run.whole && l.Complete
 		return nil
 	case l.Progress:
-		run.merger.Rest(Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes})
+		if isLink {
+			m.Rest(k, Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes}, l.From)
+		}
 		if l.End {
-			return run.merger.End(k, l.Complete)
+			return m.End(k, l.Complete)
 		}
-		return run.merger.Pass(k, w.Epoch, w.Number, l.Complete)
-	case r.All, w.Number == NoNumber:
-		run.rest.Add(Rest{Lanes: l.Lanes})
-		run.whole = run.whole && l.Complete
-		if run.closing == nil {
-			run.closing = l.Counts
-			return nil
-		}
-		return run.closing.Add(l.Counts)
+		return m.Pass(k, w.Epoch, w.Number, l.Complete)
+	case r.All && k > 0, w.Number == NoNumber:
+		return run.close(&win)
 	}
-	err := run.merger.Add(Window{Run: w.Run, Epoch: w.Epoch, Number: w.Number, Complete: l.Complete, Counts: l.Counts, Lanes: l.Lanes})
+	err := m.Add(k, win, l.From)
 	if err != nil || k == 0 {
 		return err // a line of whole runs: others of the same window may be anywhere
 	}
-	return run.merger.Pass(k, w.Epoch, w.Number+1, true) // as a partial line says by being there
+	return m.Pass(k, w.Epoch, w.Number+1, l.Complete)
+}
+
+// close makes a window part of the closing one.
+func (run *openRun) close(w *Window) error {
+	run.rest.Add(Rest{Lanes: w.Lanes})
+	run.whole = run.whole && w.Complete
+	if run.closing == nil {
+		run.closing = w.Counts
+		return nil
+	}
+	return run.closing.Add(w.Counts)
 }
 
 // close lets go of a run.
@@ -144,9 +236,20 @@ func (r *Runs) close(run *openRun) error {
 	rest.Add(run.rest)
 	c := run.closing
 	if c == nil {
-		c = NewCounts(run.set)
+		c = &Counts{Set: cmp.Or(run.set, &Settings{Map: new(hit.Map)})}
+		if len(c.Set.Map.Chambers) > 0 {
+			c = NewCounts(run.set)
+		}
 	}
 	c.Ledger.Add(&rest.Ledger)
+	if run.partial && !slices.Contains(run.ended, false) {
+		s := RunState{Run: run.name, Lanes: make([]LaneMerge, len(run.ended))}
+		for i := range s.Lanes {
+			s.Lanes[i].End = true
+		}
+		r.ended = append(r.ended, s)
+		r.ended = r.ended[max(0, len(r.ended)-endedRuns):]
+	}
 	return r.Emit(Window{Run: run.name, Number: NoNumber, Complete: whole, Counts: c, Lanes: rest.Lanes})
 }
 
@@ -160,9 +263,87 @@ func (r *Runs) Flush() error {
 	return nil
 }
 
+// Overdue hands out the windows that wait for none but lanes which have been silent for longer than Patience, and returns when to look again; the zero
+// time: when something has come.
+func (r *Runs) Overdue(now time.Time) (next time.Time, err error) {
+	for _, name := range slices.Sorted(maps.Keys(r.runs)) {
+		at, err := r.runs[name].merger.Overdue(now)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next, nil
+}
+
+// State returns how far all is written, for the line that is being written; nil: lines did not say where they come from.
+func (r *Runs) State() *MergeState {
+	if len(r.places) == 0 {
+		return nil
+	}
+	s := &MergeState{Places: slices.Clone(r.places), Runs: slices.Clone(r.ended)}
+	read := true
+	for _, name := range slices.Sorted(maps.Keys(r.runs)) {
+		run := r.runs[name]
+		if !run.partial {
+			continue
+		}
+		at := run.merger.state()
+		at.Run = name
+		s.Runs = append(s.Runs, at)
+		read = run.merger.places(s.lower) && read
+	}
+	if read {
+		r.floor = nil
+	}
+	for i := range r.floor {
+		p := &r.floor[i]
+		s.lower(&From{p.Name, p.Partition, int64(p.Offset)})
+	}
+	return s
+}
+
+// lower makes what comes from a place be read again.
+func (s *MergeState) lower(f *From) {
+	if f == nil {
+		return
+	}
+	for i := range s.Places {
+		if p := &s.Places[i]; p.Name == f.Name && p.Partition == f.Partition {
+			p.Offset = min(p.Offset, uint64(f.Offset))
+		}
+	}
+}
+
+// TakeUp forgets all, and goes on where another merge was; nil: anew.
+func (r *Runs) TakeUp(s *MergeState) {
+	r.runs, r.ended, r.places, r.floor = nil, nil, nil, nil
+	if s == nil {
+		return
+	}
+	r.places = slices.Clone(s.Places)
+	for _, at := range s.Runs {
+		if !slices.ContainsFunc(at.Lanes, func(l LaneMerge) bool { return !l.End }) && len(at.Open) == 0 {
+			r.ended = append(r.ended, at)
+			continue
+		}
+		run := r.open(at.Run, len(at.Lanes), true)
+		run.merger.takeUp(at.Run, at)
+		for i, l := range at.Lanes {
+			run.ended[i] = l.End
+		}
+		if len(at.Open) > 0 {
+			r.floor = slices.Clone(s.Places)
+		}
+	}
+}
+
 // Line returns the line of a window; Index and Node are left to whoever writes it.
 func (w *Window) Line() *Line {
-	return &Line{Window: WindowInfo{Run: w.Run, Epoch: w.Epoch, Number: w.Number}, Counts: w.Counts, Complete: w.Complete, Lanes: JoinStretches(w.Lanes)}
+	return &Line{Window: WindowInfo{Run: w.Run, Epoch: w.Epoch, Number: w.Number, Revision: w.Revision}, Counts: w.Counts, Complete: w.Complete,
+		Lanes: JoinStretches(w.Lanes), Missing: w.Missing}
 }
 
 // JoinStretches makes one stretch of those of a lane that follow each other. It puts list in order.

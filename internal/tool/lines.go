@@ -12,8 +12,9 @@ import (
 
 // Lines reads lines of text, of which it keeps one at a time.
 type Lines struct {
-	// OnWait, if it is set, is called before a read that would block. Its error ends the reading. Only of lines of a wire.Input.
-	OnWait func() error
+	// OnWait, if it is set, is called before a read that would block, and again when as much time has gone by as it said; 0: not again. Its error ends the
+	// reading. Only of lines of a wire.Input.
+	OnWait func() (time.Duration, error)
 
 	src    io.Reader
 	await  func(idle func() (time.Duration, error)) error // or nil
@@ -23,6 +24,7 @@ type Lines struct {
 	end    int   // of what was read into buf
 	seen   int   // no line ends in buf from pos to here
 	number int64 // of the line before pos
+	open   bool  // the line before pos had no line feed
 	skip   bool  // what comes up to the next line feed is of a line that is too long
 	err    error // behind end
 }
@@ -65,10 +67,10 @@ func (l *Lines) Next() (text []byte, number int64, err error) {
 		case i >= 0:
 			text = l.buf[l.pos : l.seen+i]
 			l.pos = l.seen + i + 1
-			l.seen = l.pos
+			l.seen, l.open = l.pos, false
 		case last:
 			text = l.buf[l.pos:l.end]
-			l.pos, l.seen = l.end, l.end
+			l.pos, l.seen, l.open = l.end, l.end, true
 		case l.err != nil:
 			return nil, 0, l.err
 		case l.skip:
@@ -97,6 +99,9 @@ func (l *Lines) Next() (text []byte, number int64, err error) {
 		}
 	}
 }
+
+// Open reports whether the line that Next has returned is the last one, and does not end in a line feed: its writer may not have got further.
+func (l *Lines) Open() bool { return l.open }
 
 // Head returns the beginning of what Next will return lines of: n bytes or more, or all there is; of n, 64 KiB count at most. It may be called before Next.
 func (l *Lines) Head(n int) ([]byte, error) {
@@ -143,5 +148,5 @@ func (l *Lines) idle() (time.Duration, error) {
 	if l.OnWait == nil {
 		return 0, nil
 	}
-	return 0, l.OnWait()
+	return l.OnWait()
 }

@@ -152,10 +152,10 @@ func TestLinesOfInput(t *testing.T) {
 		func() { feed.Write([]byte("f")) },
 		func() { time.AfterFunc(10*time.Millisecond, func() { stopping.Close() }) },
 	}
-	l.OnWait = func() error {
+	l.OnWait = func() (time.Duration, error) {
 		waits++
 		steps[waits-1]()
-		return nil
+		return 0, nil
 	}
 	feed.Write([]byte("a\nb\n"))
 	got, err := all(t, l)
@@ -170,7 +170,7 @@ func TestLinesOfInput(t *testing.T) {
 	defer other.Close()
 	defer feed2.Close()
 	l = NewLines(wire.NewInput(other, -1), 100)
-	l.OnWait = func() error { return bad }
+	l.OnWait = func() (time.Duration, error) { return 0, bad }
 	if _, _, err := l.Next(); !errors.Is(err, bad) {
 		t.Errorf("%v", err)
 	}
