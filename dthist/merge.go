@@ -27,6 +27,8 @@ type merging struct {
 	bad      int
 	doubled  int
 	resumes  bool
+	waited   time.Time   // when there was nothing to read
+	had      int64       // lines that had come then
 	total    hist.Window // what is of no window, of all runs
 	rest     hist.Ledger // more of it
 }
@@ -35,6 +37,7 @@ type merging struct {
 func merge(env *tool.Env, in *wire.Input, out *output, all bool, patience time.Duration) error {
 	m := &merging{env: env, out: out, runs: hist.Runs{All: all, Patience: patience}, total: hist.Window{Number: hist.NoNumber, Complete: true}}
 	m.runs.Emit, m.runs.Gap = m.emit, m.gap
+	m.waited = time.Now()
 	lines := tool.NewLines(in, hist.MaxLine)
 	lines.OnWait = m.overdue
 	if head, err := lines.Head(peek); len(head) > 0 {
@@ -66,6 +69,10 @@ func merge(env *tool.Env, in *wire.Input, out *output, all bool, patience time.D
 // overdue writes what waits for silent lanes.
 func (m *merging) overdue() (time.Duration, error) {
 	now := time.Now()
+	if m.n > m.had && now.Sub(m.waited) > time.Second {
+		m.runs.Hold(now) // a backlog
+	}
+	m.waited, m.had = now, m.n
 	next, err := m.runs.Overdue(now)
 	if err != nil || next.IsZero() {
 		return 0, err

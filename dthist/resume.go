@@ -90,13 +90,16 @@ func (p *program) resume(l *lane) []hist.LaneState {
 	others := p.parts[k]
 	least := ^uint64(0)
 	for _, o := range others {
-		if !o.written.End {
-			least = min(least, o.written.Place.Offset)
+		switch at := o.written.Place; {
+		case at == nil:
+			least = 0
+		case !o.written.End:
+			least = min(least, at.Offset)
 		}
 	}
 	kept := others[:0]
 	for _, o := range others {
-		if o.written.End && o != l && o.written.Place.Offset <= least {
+		if o.written.End && o != l && o.written.Place != nil && o.written.Place.Offset <= least {
 			continue
 		}
 		if kept = append(kept, o); o != l {
@@ -105,7 +108,7 @@ func (p *program) resume(l *lane) []hist.LaneState {
 	}
 	clear(others[len(kept):])
 	p.parts[k] = kept
-	return list
+	return list[:min(len(list), hist.MaxStates)]
 }
 
 // comesFrom notes the partition that a lane comes from.

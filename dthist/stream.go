@@ -176,7 +176,9 @@ func (p *program) frame(f *wire.Frame) error {
 			l.written.mark(f)
 			p.comesFrom(l)
 		}
-		l.h.GapOver(f.Epoch, int64(f.Mark.Newest))
+		if f.Mark.Serial > 0 { // else only the place where the lane begins
+			l.h.GapOver(f.Epoch, int64(f.Mark.Newest))
+		}
 		return p.pass(l, f)
 	case wire.KindCut:
 		p.cuts++
@@ -215,7 +217,7 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 		p.newMerger(run)
 		p.lanes.runs[id.Run] = run
 	}
-	if run.n != id.N {
+	if run.n != id.N && !p.cli.Partial {
 		return nil, fmt.Errorf("standard input: %s, but run %s had %d lanes before", id, id.Run, run.n)
 	}
 	if p.log != nil {
@@ -338,7 +340,9 @@ func (p *program) words(l *lane, f *wire.Frame) error {
 		p.gap(l, missing, max(missing, lost), max(f.First, before))
 	}
 	ledger := l.h.Ledger()
-	ledger.Doubled += int64(doubled)
+	if before >= l.track.Floor() {
+		ledger.Doubled += int64(doubled)
+	}
 	for _, a := range aside {
 		ledger.SetAsideBy(a.Stage, a.Reason, int64(a.Count))
 		p.cosmoRest += int64(a.Count)
@@ -487,11 +491,14 @@ func (p *program) progress(l *lane, link bool) error {
 		Counts: &hist.Counts{Set: p.set}, Complete: !l.hole, Lane: [2]int{int(l.id.K), int(l.id.N)},
 	}
 	l.hole = false
+	if link && l.ended {
+		line.Window.Epoch, line.Window.Number = l.written.Epoch, l.written.Orbit/p.set.Length // how far the last link was, for whoever writes this one
+	}
 	if link {
 		line.Counts.Ledger = l.h.TakeLedger()
 		line.Lanes = []hist.LaneSource{p.stretch(l)}
 		l.written.End = l.ended
-		l.written.link(l.epoch, l.number*p.set.Length, l.first)
+		l.written.link(line.Window.Epoch, line.Window.Number*p.set.Length, l.first)
 	} else {
 		line.Lanes = []hist.LaneSource{{Run: l.id.Run, K: l.id.K, N: l.id.N, First: l.first, Next: l.first, Place: l.place}}
 	}
@@ -527,7 +534,7 @@ func (p *program) close(l *lane) error {
 		return p.progress(l, true)
 	}
 	m := l.run.merger
-	m.Rest(int(l.id.K), hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}}, nil)
+	m.EndRest(int(l.id.K), hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
 	l.written.End = whole
 	l.written.link(l.epoch, l.number*p.set.Length, l.first)
 	if whole {

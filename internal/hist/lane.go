@@ -201,6 +201,9 @@ func (l *Lane) waiting(epoch uint32) *waiting {
 
 // Words takes words in time. chambers has each one's chamber.
 func (l *Lane) Words(epoch uint32, words []uint64, chambers []uint8) {
+	if len(words) == 0 {
+		return
+	}
 	l.ledger.Read += int64(len(words))
 	e := l.waiting(max(epoch, l.floor))
 	chambers = chambers[:len(words)]
@@ -280,6 +283,9 @@ func (e *waiting) trigger(w uint64) {
 
 // Late takes late hits, each with the newest orbit at its place.
 func (l *Lane) Late(epoch uint32, words []uint64, newest []uint32, chambers []uint8) {
+	if len(words) == 0 {
+		return
+	}
 	l.ledger.Read += int64(len(words))
 	e := l.waiting(max(epoch, l.floor))
 	for i, w := range words {

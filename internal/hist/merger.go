@@ -2,6 +2,7 @@ package hist
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -20,8 +21,11 @@ type Merger struct {
 	whole   bool // windows are of all lanes, so that one handed out early is as complete as it says itself
 }
 
-// maxWaiting bounds the windows that wait for a lane, and those that were handed out without one: an hour of 5 s each.
-const maxWaiting = 720
+// maxWaiting bounds the windows that wait for a lane, and those that were handed out without one: almost three hours of 5 s, or 36 KB, each.
+const maxWaiting = 2048
+
+// openFor is how long windows are kept for a lane that does not come back.
+const openFor = time.Hour
 
 // A waitingWindow is one that was not handed out, or not with all its lanes.
 type waitingWindow struct {
@@ -35,6 +39,7 @@ type waitingWindow struct {
 type part struct {
 	k    int
 	from *From
+	told bool // it was handed out
 }
 
 // A Rest is what a ledger has left behind a lane's last window, and the stretches it covers.
@@ -61,13 +66,19 @@ type mergeLane struct {
 	heard  time.Time // when it last was heard of
 
 	// Its chain: see RESUME.md. Of partial lines only.
-	known    bool
-	taken    key // its windows below are here, or were
-	next     uint64
-	rest     Rest // links behind the last window that was handed out, of no window
-	restFrom *From
-	written  key // its windows below were handed out
-	upTo     uint64
+	known   bool
+	taken   key // its windows below are here, or were
+	next    uint64
+	rests   []restAt // links of no window that were not handed out, ascending
+	written key      // its windows below were handed out
+	upTo    uint64
+}
+
+// A restAt is a link of no window: all windows below at had been passed.
+type restAt struct {
+	at   key
+	rest Rest
+	from *From
 }
 
 // A key orders the windows of a run.
@@ -105,9 +116,11 @@ func (m *Merger) Add(k int, w Window, from *From) error {
 	i, found := m.find(w.key())
 	if !found {
 		if w.key().compare(m.given) < 0 {
-			w.Complete = w.Complete && m.whole
-			m.join(&w)
-			return m.Emit(w) // its lane comes back after the window was dropped
+			if m.whole {
+				return m.Emit(w)
+			}
+			m.tooLate(k, w, from)
+			return nil
 		}
 		m.windows = slices.Insert(m.windows, i, &waitingWindow{Window: w})
 	} else if k == 0 && m.windows[i].has(w.Lanes) && w.Revision == m.windows[i].Revision {
@@ -116,7 +129,7 @@ func (m *Merger) Add(k int, w Window, from *From) error {
 		return err
 	}
 	if k > 0 {
-		m.windows[i].parts = append(m.windows[i].parts, part{k, from})
+		m.windows[i].parts = append(m.windows[i].parts, part{k: k, from: from})
 	}
 	return m.bound()
 }
@@ -124,22 +137,32 @@ func (m *Merger) Add(k int, w Window, from *From) error {
 // add takes more of a window; or all of it once more, of which one revision stays, with the ledgers of both.
 func (w *waitingWindow) add(more Window) error {
 	lanes := append(w.Lanes, more.Lanes...)
+	complete := w.Complete && more.Complete
 	switch {
 	case w.Counts == nil:
 		w.Counts = more.Counts
 	case more.Revision > w.Revision:
 		more.Counts.Ledger.Add(&w.Counts.Ledger)
-		w.Window = more
+		w.Window, complete = more, more.Complete
 	case more.Revision < w.Revision:
 		w.Counts.Ledger.Add(&more.Counts.Ledger)
+		complete = w.Complete
 	default:
-		w.Complete = w.Complete && more.Complete
 		if err := w.Counts.Add(more.Counts); err != nil {
 			return err
 		}
 	}
-	w.Lanes = lanes
+	w.Lanes, w.Complete = lanes, complete
 	return nil
+}
+
+// tooLate takes a window of a lane that came back when the window was not kept for it any more. Its hits are set aside.
+func (m *Merger) tooLate(k int, w Window, from *From) {
+	l := w.Counts.Ledger
+	n := l.Hits + l.Late + l.Early
+	l.Hits, l.Late, l.Early = 0, 0, 0
+	l.Set("dthist --merge", "too late for its window", n)
+	m.Rest(k, w.key(), Rest{Ledger: l, Lanes: w.Lanes}, from)
 }
 
 // has reports whether some of these stretches are in the window already.
@@ -156,23 +179,39 @@ func (w *waitingWindow) has(lanes []LaneSource) bool {
 
 // bound keeps the number of windows within bounds: of those that wait the oldest is handed out, of those that are open the oldest is given up.
 func (m *Merger) bound() error {
-	open := 0
-	for _, w := range m.windows {
-		open += int(bit(w.open))
+	open, first := 0, -1
+	for i, w := range m.windows {
+		if open += int(bit(w.open)); !w.open && first < 0 {
+			first = i
+		}
 	}
 	if len(m.windows)-open > maxWaiting {
-		i := slices.IndexFunc(m.windows, func(w *waitingWindow) bool { return !w.open })
-		w := m.windows[i]
-		if err := m.handOut(i, false); err != nil {
+		if m.whole {
+			w := m.windows[first]
+			m.given = key{w.Epoch, w.Number + 1}
+		} else {
+			open++
+		}
+		if err := m.handOut(first, !m.whole); err != nil {
 			return err
 		}
-		m.given = key{w.Epoch, w.Number + 1}
-		m.windows = slices.DeleteFunc(m.windows, func(w *waitingWindow) bool { return w.key().compare(m.given) < 0 })
-	} else if open > maxWaiting {
-		i := slices.IndexFunc(m.windows, func(w *waitingWindow) bool { return w.open })
-		m.windows = slices.Delete(m.windows, i, i+1)
+	}
+	if open > maxWaiting {
+		m.giveUp(1)
 	}
 	return nil
+}
+
+// giveUp gives up the oldest open windows.
+func (m *Merger) giveUp(n int) {
+	m.windows = slices.DeleteFunc(m.windows, func(w *waitingWindow) bool {
+		if !w.open || n == 0 {
+			return false
+		}
+		n--
+		m.given = key{w.Epoch, w.Number + 1}
+		return true
+	})
 }
 
 // Again takes counts of a window that lane k had part in when it was handed out, by the merge that was taken up. It returns false if the window is not one of
@@ -187,7 +226,7 @@ func (m *Merger) Again(k int, w Window, from *From) (was bool, err error) {
 	if err := at.add(w); err != nil {
 		return true, err
 	}
-	at.parts = append(at.parts, part{k, from})
+	at.parts = append(at.parts, part{k, from, true})
 	at.again--
 	return true, m.emit()
 }
@@ -215,24 +254,23 @@ func (m *Merger) End(k int, complete bool) error {
 	return m.Pass(k, end.epoch, end.number, complete)
 }
 
-// Rest takes what the ledger of lane k has behind its last window, before its End. It goes with the lane's last window that waits, or else into the next that is
-// handed out.
-func (m *Merger) Rest(k int, rest Rest, from *From) {
-	for i := len(m.windows) - 1; i >= 0; i-- {
-		w := m.windows[i]
-		if w.open || !slices.ContainsFunc(w.parts, func(p part) bool { return p.k == k }) {
-			continue
-		}
-		w.Counts.Ledger.Add(&rest.Ledger)
-		w.Lanes = append(w.Lanes, rest.Lanes...)
+// Rest takes what the ledger of lane k has behind its last window, when it had passed all windows below a key. It goes with the first window at or above that.
+func (m *Merger) Rest(k int, at key, rest Rest, from *From) {
+	l := &m.lanes[k-1]
+	if n := len(l.rests); n > 0 && l.rests[n-1].at == at {
+		l.rests[n-1].rest.Add(rest)
 		return
 	}
-	l := &m.lanes[k-1]
-	if len(l.rest.Lanes) == 0 {
-		l.restFrom = from
+	if len(l.rests) == maxWaiting { // no window comes that they could go with
+		l.rests[1].rest.Add(l.rests[0].rest)
+		l.rests[1].from = l.rests[0].from
+		l.rests = slices.Delete(l.rests, 0, 1)
 	}
-	l.rest.Add(rest)
+	l.rests = append(l.rests, restAt{at, rest, from})
 }
+
+// EndRest takes what the ledger of lane k has when the lane is over.
+func (m *Merger) EndRest(k int, rest Rest) { m.Rest(k, end, rest, nil) }
 
 // Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
 func (m *Merger) Flush() (Rest, error) {
@@ -248,8 +286,10 @@ func (m *Merger) Flush() (Rest, error) {
 	m.windows = nil
 	var rest Rest
 	for i := range m.lanes {
-		rest.Add(m.lanes[i].rest)
-		m.lanes[i].rest = Rest{}
+		for _, r := range m.lanes[i].rests {
+			rest.Add(r.rest)
+		}
+		m.lanes[i].rests = nil
 	}
 	return rest, nil
 }
@@ -299,6 +339,9 @@ func (m *Merger) Overdue(now time.Time) (next time.Time, err error) {
 	if m.Patience == 0 {
 		return time.Time{}, nil
 	}
+	if !slices.ContainsFunc(m.lanes, func(l mergeLane) bool { return now.Sub(l.heard) < openFor }) {
+		m.giveUp(len(m.windows)) // the run is over
+	}
 	_, heard := m.passed(now.Add(-m.Patience))
 	for i := 0; i < len(m.windows); {
 		w := m.windows[i]
@@ -342,6 +385,9 @@ func (m *Merger) handOut(i int, keep bool) error {
 		}
 	}
 	at.open = at.open || keep
+	for j := range at.parts {
+		at.parts[j].told = true
+	}
 	if !keep {
 		m.windows = slices.Delete(m.windows, i, i+1)
 	}
@@ -366,39 +412,50 @@ func (m *Merger) forgetHoles() {
 	}
 }
 
-// join notes what of each lane's chain goes out with a window: the links up to the lane's first window that still waits; if none does, also what belongs to
-// no window.
+// join notes what of each lane's chain goes out with a window: the links up to it, so that it does not depend on when lines came.
 func (m *Merger) join(w *Window) {
 	first := m.waiting()
 	for i := range m.lanes {
 		l := &m.lanes[i]
-		at := first[i+1]
-		if at == nil {
-			w.Counts.Ledger.Add(&l.rest.Ledger)
-			w.Lanes = append(w.Lanes, l.rest.Lanes...)
-			l.rest, l.restFrom = Rest{}, nil
-			l.written, l.upTo = l.taken, l.next
-			continue
+		n := 0
+		for ; n < len(l.rests) && l.rests[n].at.compare(w.key()) <= 0; n++ {
+			w.Counts.Ledger.Add(&l.rests[n].rest.Ledger)
+			w.Lanes = append(w.Lanes, l.rests[n].rest.Lanes...)
 		}
-		l.written = at.key()
-		for _, s := range at.Lanes {
-			if int(s.K) == i+1 {
-				l.upTo = s.First
-				break
+		l.rests = slices.Delete(l.rests, 0, n)
+		l.written, l.upTo = l.taken, l.next
+		if at := first[i+1]; at != nil {
+			l.written = at.key()
+			l.upTo = min(l.upTo, firstOf(at.Lanes, i+1))
+		}
+		if len(l.rests) > 0 {
+			l.upTo = min(l.upTo, firstOf(l.rests[0].rest.Lanes, i+1))
+			if l.rests[0].at.compare(l.written) < 0 {
+				l.written = l.rests[0].at
 			}
 		}
 	}
+}
+
+// firstOf returns the number with which the stretches of a lane begin.
+func firstOf(lanes []LaneSource, k int) uint64 {
+	first := uint64(math.MaxUint64)
+	for _, s := range lanes {
+		if int(s.K) == k {
+			first = min(first, s.First)
+		}
+	}
+	return first
 }
 
 // waiting returns, by lane, the first window that waits and has something of it.
 func (m *Merger) waiting() map[int]*waitingWindow {
 	first := map[int]*waitingWindow{}
 	for _, w := range slices.Backward(m.windows) {
-		if w.open {
-			continue
-		}
 		for _, p := range w.parts {
-			first[p.k] = w
+			if !p.told {
+				first[p.k] = w
+			}
 		}
 	}
 	return first
@@ -415,13 +472,24 @@ func (m *Merger) state() RunState {
 		if at != nil && at.key().compare(to) < 0 {
 			to = at.key() // its line is to be read again before the lane has passed it
 		}
+		if len(l.rests) > 0 && l.rests[0].at.compare(to) < 0 {
+			to = l.rests[0].at
+		}
 		s.Lanes = append(s.Lanes, LaneMerge{Epoch: l.written.epoch, Number: l.written.number, Next: l.upTo, ToEpoch: to.epoch, ToNumber: to.number,
-			End: l.ended && at == nil && len(l.rest.Lanes) == 0})
+			End: l.ended && at == nil && len(l.rests) == 0})
+		for _, h := range l.holes {
+			s.Holes = append(s.Holes, Hole{i + 1, h[0].epoch, h[0].number, h[1].epoch, h[1].number})
+		}
 	}
 	for _, w := range m.windows {
-		if w.open {
-			s.Open = append(s.Open, OpenWindow{w.Epoch, w.Number, w.Revision, len(w.parts) + w.again})
+		if !w.open {
+			continue
 		}
+		told := w.again
+		for _, p := range w.parts {
+			told += int(bit(p.told))
+		}
+		s.Open = append(s.Open, OpenWindow{w.Epoch, w.Number, w.Revision, told})
 	}
 	return s
 }
@@ -434,6 +502,10 @@ func (m *Merger) takeUp(run string, s RunState) {
 		l.taken, l.next = l.written, l.upTo
 		l.passed, l.ended = key{at.ToEpoch, at.ToNumber}, at.End
 		l.known = l.upTo > 0 || l.written != key{}
+	}
+	for _, h := range s.Holes {
+		l := &m.lanes[h.Lane-1]
+		l.holes = append(l.holes, [2]key{{h.Epoch, h.Number}, {h.ToEpoch, h.ToNumber}})
 	}
 	for _, o := range s.Open {
 		m.windows = append(m.windows, &waitingWindow{Window: Window{Run: run, Epoch: o.Epoch, Number: o.Number, Complete: true, Revision: o.Revision}, open: true, again: o.Parts})
@@ -451,7 +523,9 @@ func (m *Merger) places(lower func(*From)) bool {
 		}
 	}
 	for i := range m.lanes {
-		lower(m.lanes[i].restFrom)
+		for _, r := range m.lanes[i].rests {
+			lower(r.from)
+		}
 	}
 	return read
 }

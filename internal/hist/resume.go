@@ -29,6 +29,7 @@ type LaneState struct {
 type MergeState struct {
 	Places []Place    // of each partition of the partial lines: what is not written comes from behind it
 	Runs   []RunState // by name
+	Ended  []string   // the last runs that have ended
 }
 
 // A RunState is how far a merge has written one run.
@@ -36,6 +37,16 @@ type RunState struct {
 	Run   string
 	Lanes []LaneMerge  // lane k at k−1
 	Open  []OpenWindow // written without all their lanes, ascending
+	Holes []Hole
+}
+
+// A Hole is windows of a lane, numbered from 1, that may lack hits, though it has passed them.
+type Hole struct {
+	Lane     int
+	Epoch    uint32
+	Number   int64
+	ToEpoch  uint32 // those below
+	ToNumber int64
 }
 
 // A LaneMerge is how far one lane is merged.
@@ -56,10 +67,10 @@ type OpenWindow struct {
 	Parts    int // lanes that had part in it
 }
 
-const (
-	maxStates = 256 // lanes of one partition, or runs of a merge, that a line may name
-	maxOpen   = maxWaiting
-)
+// MaxStates bounds the lanes of one partition that a line names.
+const MaxStates = 256
+
+const maxOpen = maxWaiting
 
 // The JSON of these. Numbers are whole and flags 0 or 1, as everywhere in a line.
 type placeJSON struct {
@@ -85,11 +96,13 @@ type runStateJSON struct {
 	Run   string     `json:"Run"`
 	Lanes [][6]int64 `json:"Lanes"` // Epoch, Number, Next, ToEpoch, ToNumber, End
 	Open  [][4]int64 `json:"Open"`  // Epoch, Number, Revision, Parts
+	Holes [][5]int64 `json:"Holes"` // Lane, Epoch, Number, ToEpoch, ToNumber
 }
 
 type mergeJSON struct {
 	Places []placeJSON    `json:"Places"`
 	Runs   []runStateJSON `json:"Runs"`
+	Ended  []string       `json:"Ended"`
 }
 
 func appendPlace(dst []byte, p *Place) []byte {
@@ -161,7 +174,21 @@ func appendMergeState(dst []byte, m *MergeState) []byte {
 			}
 			dst = appendInts(dst, "", []int64{int64(o.Epoch), o.Number, o.Revision, int64(o.Parts)})
 		}
+		dst = append(dst, `], "Holes": [`...)
+		for j, h := range r.Holes {
+			if j > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendInts(dst, "", []int64{int64(h.Lane), int64(h.Epoch), h.Number, int64(h.ToEpoch), h.ToNumber})
+		}
 		dst = append(dst, "]}"...)
+	}
+	dst = append(dst, `], "Ended": [`...)
+	for i, run := range m.Ended {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = appendString(dst, run)
 	}
 	return append(dst, "]}"...)
 }
@@ -191,8 +218,8 @@ func parseLaneStates(text []byte) ([]LaneState, error) {
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, plain(err)
 	}
-	if len(list) > maxStates {
-		return nil, fmt.Errorf("%d lanes to resume, more than %d", len(list), maxStates)
+	if len(list) > MaxStates {
+		return nil, fmt.Errorf("%d lanes to resume, more than %d", len(list), MaxStates)
 	}
 	var states []LaneState
 	for _, j := range list {
@@ -215,7 +242,7 @@ func parseMergeState(text []byte) (*MergeState, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, plain(err)
 	}
-	if max(len(m.Runs), len(m.Places)) > maxLanes {
+	if max(len(m.Runs), len(m.Places), len(m.Ended)) > maxLanes {
 		return nil, fmt.Errorf("%d runs and %d places, more than %d", len(m.Runs), len(m.Places), maxLanes)
 	}
 	to := new(MergeState)
@@ -243,8 +270,15 @@ func parseMergeState(text []byte) (*MergeState, error) {
 			}
 			run.Open = append(run.Open, OpenWindow{uint32(o[0]), o[1], o[2], int(o[3])})
 		}
+		for _, h := range r.Holes {
+			if h[0] < 1 || h[0] > int64(len(r.Lanes)) || min(h[1], h[2], h[3], h[4]) < 0 || max(h[1], h[3]) > math.MaxUint32 {
+				return nil, fmt.Errorf("run %.80q: a hole %v", r.Run, h)
+			}
+			run.Holes = append(run.Holes, Hole{int(h[0]), uint32(h[1]), h[2], uint32(h[3]), h[4]})
+		}
 		to.Runs = append(to.Runs, run)
 	}
+	to.Ended = m.Ended
 	return to, nil
 }
 

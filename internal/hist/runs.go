@@ -29,14 +29,14 @@ type Runs struct {
 	Patience time.Duration
 
 	runs   map[string]*openRun
-	ended  []RunState // runs that were let go, the latest last
-	lines  int64      // that were added
-	places []Place    // where lines have come from, up to behind the last
-	floor  []Place    // where a merge was taken up, while windows that were open then are not read again
+	ended  []string // runs that were let go, the latest last
+	lines  int64    // that were added
+	places []Place  // where lines have come from, up to behind the last
+	floor  []Place  // where a merge was taken up, while windows that were open then are not read again
 }
 
 // endedRuns is how many runs are known by name after their end, so that lines which come once more make no new run.
-const endedRuns = 16
+const endedRuns = 64
 
 // An openRun is a run that has not been let go.
 type openRun struct {
@@ -112,7 +112,7 @@ func (r *Runs) run(l *Line) (*openRun, error) {
 	}
 	run := r.runs[name]
 	if run == nil {
-		if l.Lane[0] > 0 && slices.ContainsFunc(r.ended, func(e RunState) bool { return e.Run == name }) {
+		if l.Lane[0] > 0 && slices.Contains(r.ended, name) {
 			return nil, ErrDouble
 		}
 		run = r.open(name, n, l.Lane[0] > 0)
@@ -192,8 +192,8 @@ func (r *Runs) book(run *openRun, l *Line) error {
 		run.whole = run.whole && l.Complete
 		return nil
 	case l.Progress:
-		if isLink {
-			m.Rest(k, Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes}, l.From)
+		if isLink && (l.Lanes == nil || l.Lanes[0].First < l.Lanes[0].Next || !l.Counts.Ledger.Empty()) {
+			m.Rest(k, at, Rest{Ledger: l.Counts.Ledger, Lanes: l.Lanes}, l.From)
 		}
 		if l.End {
 			return m.End(k, l.Complete)
@@ -243,11 +243,7 @@ func (r *Runs) close(run *openRun) error {
 	}
 	c.Ledger.Add(&rest.Ledger)
 	if run.partial && !slices.Contains(run.ended, false) {
-		s := RunState{Run: run.name, Lanes: make([]LaneMerge, len(run.ended))}
-		for i := range s.Lanes {
-			s.Lanes[i].End = true
-		}
-		r.ended = append(r.ended, s)
+		r.ended = append(r.ended, run.name)
 		r.ended = r.ended[max(0, len(r.ended)-endedRuns):]
 	}
 	return r.Emit(Window{Run: run.name, Number: NoNumber, Complete: whole, Counts: c, Lanes: rest.Lanes})
@@ -278,12 +274,21 @@ func (r *Runs) Overdue(now time.Time) (next time.Time, err error) {
 	return next, nil
 }
 
+// Hold makes all lanes heard of: time went by while there was more to read than could be.
+func (r *Runs) Hold(now time.Time) {
+	for _, run := range r.runs {
+		for k := range run.merger.lanes {
+			run.merger.Heard(k+1, now)
+		}
+	}
+}
+
 // State returns how far all is written, for the line that is being written; nil: lines did not say where they come from.
 func (r *Runs) State() *MergeState {
 	if len(r.places) == 0 {
 		return nil
 	}
-	s := &MergeState{Places: slices.Clone(r.places), Runs: slices.Clone(r.ended)}
+	s := &MergeState{Places: slices.Clone(r.places), Ended: r.ended}
 	read := true
 	for _, name := range slices.Sorted(maps.Keys(r.runs)) {
 		run := r.runs[name]
@@ -323,10 +328,10 @@ func (r *Runs) TakeUp(s *MergeState) {
 	if s == nil {
 		return
 	}
-	r.places = slices.Clone(s.Places)
+	r.places, r.ended = slices.Clone(s.Places), slices.Clone(s.Ended)
 	for _, at := range s.Runs {
 		if !slices.ContainsFunc(at.Lanes, func(l LaneMerge) bool { return !l.End }) && len(at.Open) == 0 {
-			r.ended = append(r.ended, at)
+			r.ended = append(r.ended, at.Run)
 			continue
 		}
 		run := r.open(at.Run, len(at.Lanes), true)

@@ -236,8 +236,8 @@ func TestRunsStayBounded(t *testing.T) {
 		}
 	}
 	for _, l := range runs.runs["a"].merger.lanes {
-		if n := len(l.rest.Lanes); n > 200 {
-			t.Errorf("%d stretches are kept", n)
+		if n := len(l.rests); n > maxWaiting {
+			t.Errorf("%d links are kept", n)
 		}
 	}
 }

@@ -1,0 +1,403 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dt/internal/hist"
+	"dt/internal/hit"
+	"dt/internal/tool"
+	"dt/internal/wire"
+)
+
+// randomRun is words of two FPGAs that drift apart, with scintillator hits, late hits, words that are no hit, jumps and counter restarts.
+func randomRun(r *rand.Rand, n int) []uint64 {
+	var words []uint64
+	base := int64(500_000 + r.IntN(1000))
+	skew := int64(r.IntN(3000))
+	for len(words) < n {
+		switch {
+		case r.IntN(4000) == 0:
+			base = int64(r.IntN(1000)) // restart
+		case r.IntN(1500) == 0:
+			base += int64(r.IntN(300_000))
+		case r.IntN(2000) == 0:
+			for range 100 { // a quiet time
+				base += 40_000 + int64(r.IntN(20_000))
+				words = append(words, hit.NewHit(r.IntN(2), r.IntN(128), uint32(base), r.IntN(3564), 1+r.IntN(30)), uint64(1)<<hit.HeadShift|uint64(base+int64(r.IntN(9)))<<hit.OrbitShift)
+			}
+		}
+		base += int64(r.IntN(40))
+		for f := range 2 {
+			o := base + int64(f)*skew
+			for range r.IntN(4) {
+				words = append(words, hit.NewHit(f, r.IntN(128), uint32(o), r.IntN(3564), 1+r.IntN(30)))
+			}
+			switch r.IntN(30) {
+			case 0:
+				words = append(words, hit.NewHit(f, r.IntN(128), uint32(max(0, o-int64(r.IntN(4000)))), r.IntN(3564), 1+r.IntN(30)))
+			case 1:
+				words = append(words, uint64(1)<<hit.HeadShift|uint64(o)<<hit.OrbitShift)
+			}
+		}
+	}
+	return words
+}
+
+// lanesOf splits a run over n lanes, and returns the messages of each.
+func lanesOf(t *testing.T, r *rand.Rand, words []uint64, n int) [][][]byte {
+	t.Helper()
+	var stream bytes.Buffer
+	s, err := wire.NewSource(wire.NewWriter(&stream), wire.Lane{Run: "demo", K: 1, N: 1}, "test", 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at := 0; at < len(words); {
+		k := min(1+r.IntN(400), len(words)-at)
+		var bad []wire.Bad
+		if r.IntN(3) == 0 {
+			bad = []wire.Bad{{Record: r.IntN(k + 1), Reason: "no word"}}
+		}
+		check(s.Add(words[at:at+k], bad))
+		at += k
+		s.At("file", "", wire.NoPartition, uint64(at))
+		if r.IntN(4) == 0 {
+			check(s.Mark(time.Unix(1, 0)))
+		}
+		if r.IntN(3) == 0 {
+			check(s.Flush())
+		}
+	}
+	check(s.End(wire.End{}, false))
+	lanes := make([][][]byte, n)
+	src := wire.NewReader(&stream)
+	var split *wire.Splitter
+	for {
+		f, err := src.Next()
+		if err != nil {
+			break
+		}
+		if f.Kind == wire.KindLane && split == nil {
+			split = wire.NewSplitter(f.Lane, n, 64<<10)
+			split.Send = func(k int, value []byte, _ uint64) error {
+				lanes[k] = append(lanes[k], bytes.Clone(value))
+				return nil
+			}
+		}
+		if f.Kind != wire.KindStream {
+			check(split.Add(f))
+			if r.IntN(5) == 0 {
+				check(split.Tell())
+			}
+		}
+	}
+	return lanes
+}
+
+// read is the stream that a reader of partition k makes of its messages, from one on, for a lane that is written as far as at says.
+func read(t *testing.T, messages [][]byte, k int, at *hist.LaneState) []byte {
+	t.Helper()
+	var stream bytes.Buffer
+	w := wire.NewWriter(&stream)
+	first := 0
+	if at != nil && at.Place != nil {
+		first = int(at.Place.Offset)
+	}
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(w.Preamble())
+	var m wire.Message
+	for i, value := range messages[first:] {
+		check(m.Parse(value))
+		frames := m.Frames()
+		if i == 0 {
+			lane := *m.Lane()
+			number := frames[0].First
+			if at != nil {
+				lane.FloorEpoch, lane.FloorOrbit, lane.FloorNumber = at.Epoch, uint64(at.Orbit), at.Next
+				number = min(number, at.Next)
+			}
+			lane.Anew = true
+			check(w.Lane(&wire.Frame{Next: number}, &lane))
+			check(w.Mark(&wire.Frame{First: number, Next: number, Mark: wire.Mark{Name: "S", Partition: uint32(k), Number: number, Offset: uint64(first)}}))
+		}
+		for j := range frames {
+			f := &frames[j]
+			if f.Kind != wire.KindMark {
+				check(w.Pass(f))
+				continue
+			}
+			mark := f.Mark
+			mark.Name, mark.Partition, mark.Offset, mark.Number, mark.State = "S", uint32(k), uint64(first+i+1), f.Next, nil
+			check(w.Mark(&wire.Frame{First: f.Next, Next: f.Next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open, Mark: mark}))
+		}
+	}
+	check(w.Flush())
+	return stream.Bytes()
+}
+
+// partial runs dthist --partial.
+func partial(t *testing.T, stream []byte, args ...string) (lines []*hist.Line, said string) {
+	t.Helper()
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.Write(stream); w.Close() }()
+	out, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var errs bytes.Buffer
+	env := &tool.Env{Name: "dthist", Args: append([]string{"--partial", "--window", "500ms"}, args...), Stdin: in, Stdout: out, Stderr: &errs}
+	env.Run(run)
+	in.Close()
+	text, _ := os.ReadFile(out.Name())
+	for line := range strings.Lines(string(text)) {
+		l, err := hist.ParseLine([]byte(line))
+		if err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		lines = append(lines, l)
+	}
+	return lines, errs.String()
+}
+
+// chain is the links of lines, by what must be equal: all but Index, Node and places.
+func chain(lines []*hist.Line) []string {
+	var links []string
+	for _, l := range lines {
+		if s := &l.Lanes[0]; l.Progress && !l.End && s.First == s.Next && l.Counts.Ledger.Empty() {
+			continue // no link
+		}
+		c := *l
+		c.Index, c.Node, c.Resume = 0, "", nil
+		c.Lanes = slices.Clone(l.Lanes)
+		c.Lanes[0].Place = nil
+		s := &l.Resume[0]
+		links = append(links, fmt.Sprintf("%s %d %d %d %v", c.Append(nil), s.Epoch, s.Orbit, s.Next, s.End))
+	}
+	return links
+}
+
+// Whoever takes a lane up behind any line of it, writes the rest of its chain, to the letter.
+func TestChainGoesOnBehindAnyLine(t *testing.T) {
+	links, late, epochs, checkpoints := 0, 0, map[uint32]bool{}, 0
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		n := 1 + 3*r.IntN(3)
+		lanes := lanesOf(t, r, randomRun(r, 12_000), n)
+		for k, messages := range lanes {
+			lines, said := partial(t, read(t, messages, k, nil))
+			whole := chain(lines)
+			if len(whole) < 5 || !lines[len(lines)-1].End || said != "" {
+				t.Fatalf("seed %d, lane %d: %d links, %s", seed, k, len(whole), said)
+			}
+			links += len(whole)
+			total, next := hist.Ledger{}, uint64(0)
+			for _, l := range lines {
+				total.Add(&l.Counts.Ledger)
+				if l.Lanes[0].First != next {
+					t.Fatalf("seed %d, lane %d: a line begins at %d, the one before ended at %d", seed, k, l.Lanes[0].First, next)
+				}
+				next = l.Lanes[0].Next
+				epochs[l.Window.Epoch] = true
+				if l.Progress && !l.End && !l.Counts.Ledger.Empty() {
+					checkpoints++
+				}
+			}
+			late += int(total.Late)
+			if total.Pending != 0 || total.Missing != 0 || total.Doubled != 0 || total.Read != int64(next) {
+				t.Errorf("seed %d, lane %d: ledger %+v of %d records", seed, k, total, next)
+			}
+			for i, l := range lines {
+				if r.IntN(8) > 0 {
+					continue
+				}
+				again, said := partial(t, read(t, messages, k, &l.Resume[0]))
+				rest := chain(lines[i+1:])
+				got := chain(again)
+				if l.End {
+					continue // nobody takes up what has ended
+				}
+				if !slices.Equal(got, rest) {
+					for j := range max(len(got), len(rest)) {
+						a, b := "", ""
+						if j < len(got) {
+							a = got[j]
+						}
+						if j < len(rest) {
+							b = rest[j]
+						}
+						if a != b {
+							t.Fatalf("seed %d, lane %d, taken up behind line %d of %d at %+v, link %d of %d:\n%s\nwant\n%s\n%s", seed, k, i, len(lines), l.Resume[0], j, len(rest), a, b, said)
+						}
+					}
+				}
+			}
+		}
+	}
+	if late == 0 || len(epochs) < 3 || checkpoints == 0 {
+		t.Errorf("%d late hits, %d epochs, %d checkpoints: too tame", late, len(epochs), checkpoints)
+	}
+	t.Logf("%d links, %d late hits, %d epochs, %d checkpoints", links, late, len(epochs), checkpoints)
+}
+
+// A merge that is taken up behind any line of another writes what that one would have, whatever comes again.
+func TestMergeGoesOnBehindAnyLine(t *testing.T) {
+	for seed := range uint64(4) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		n := 2 + r.IntN(3)
+		parts := make([][]string, 2) // partitions of the partial lines, each in order
+		var all []int                // whose turn it is
+		for k, messages := range lanesOf(t, r, randomRun(r, 8_000), n) {
+			lines, _ := partial(t, read(t, messages, k, nil))
+			behind := r.IntN(len(lines) - 1)
+			again, _ := partial(t, read(t, messages, k, &lines[behind].Resume[0]))
+			p := k % len(parts)
+			var texts []string
+			for _, l := range lines {
+				texts = append(texts, string(l.Append(nil)))
+			}
+			at := behind + 1 + r.IntN(len(texts)-behind)
+			for _, l := range again { // a process that hung writes late what others have written
+				texts = slices.Insert(texts, at, string(l.Append(nil)))
+				at++
+			}
+			var merged []string
+			for len(parts[p])+len(texts) > 0 { // of two lanes of a partition each in order
+				from := &parts[p]
+				if len(*from) == 0 || len(texts) > 0 && r.IntN(2) == 0 {
+					from = &texts
+				}
+				merged = append(merged, (*from)[0])
+				*from = (*from)[1:]
+			}
+			parts[p] = merged
+		}
+		for p := range parts {
+			for range parts[p] {
+				all = append(all, p)
+			}
+		}
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		input := func(floor []byte, from [2]int) []byte {
+			text := append(hist.AppendFloor(nil, floor), '\n')
+			at := [2]int{}
+			for _, p := range all {
+				if at[p] >= from[p] {
+					text = append(hist.AppendFrom(text, []byte(parts[p][at[p]]), "P", p, int64(at[p])), '\n')
+				}
+				at[p]++
+			}
+			return text
+		}
+		whole := merged(t, input(nil, [2]int{}))
+		if len(whole) < 5 {
+			t.Fatalf("seed %d: %d lines", seed, len(whole))
+		}
+		total := hist.Ledger{}
+		next := make([]uint64, n+1)
+		for _, line := range whole {
+			l := line.line
+			total.Add(&l.Counts.Ledger)
+			slices.SortFunc(l.Lanes, func(a, b hist.LaneSource) int { return cmp.Or(cmp.Compare(a.K, b.K), cmp.Compare(a.First, b.First)) })
+			for _, s := range l.Lanes {
+				if s.First != next[s.K] {
+					t.Errorf("seed %d: lane %d goes on at %d, but was at %d", seed, s.K, s.First, next[s.K])
+				}
+				next[s.K] = s.Next
+			}
+			if !l.Complete {
+				t.Errorf("seed %d: window %d is not complete", seed, l.Window.Number)
+			}
+		}
+		if total.Pending != 0 || total.Missing != 0 {
+			t.Errorf("seed %d: ledger %+v", seed, total)
+		}
+		for i, line := range whole {
+			if i > 20 && r.IntN(len(whole)) > 5 {
+				continue
+			}
+			var from [2]int
+			for _, p := range line.line.Merge.Places {
+				from[p.Partition] = int(p.Offset)
+			}
+			got := merged(t, input([]byte(line.text), from))
+			if len(got) != len(whole)-i-1 {
+				t.Fatalf("seed %d: %d lines behind line %d of %d, from %v", seed, len(got), i, len(whole), from)
+			}
+			for j, g := range got {
+				if w := whole[i+1+j]; g.same() != w.same() {
+					t.Fatalf("seed %d: line %d behind line %d:\n%s\nwant\n%s", seed, j, i, g.same(), w.same())
+				}
+			}
+		}
+	}
+}
+
+// A mergedLine is a line of a merge.
+type mergedLine struct {
+	text string
+	line *hist.Line
+}
+
+// same is what is the same whoever has merged it.
+func (m *mergedLine) same() string {
+	l := *m.line
+	l.Index, l.Node, l.Merge = 0, "", nil
+	l.Lanes = slices.Clone(l.Lanes)
+	for i := range l.Lanes {
+		l.Lanes[i].Place = nil
+	}
+	return string(l.Append(nil))
+}
+
+// merged runs dthist --merge.
+func merged(t *testing.T, input []byte) []mergedLine {
+	t.Helper()
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.Write(input); w.Close() }()
+	out, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var said bytes.Buffer
+	env := &tool.Env{Name: "dthist", Args: []string{"--merge"}, Stdin: in, Stdout: out, Stderr: &said}
+	if code := env.Run(run); code != 0 {
+		t.Fatalf("exit %d: %s", code, &said)
+	}
+	in.Close()
+	text, _ := os.ReadFile(out.Name())
+	var lines []mergedLine
+	for line := range strings.Lines(string(text)) {
+		l, err := hist.ParseLine([]byte(line))
+		if err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		lines = append(lines, mergedLine{strings.TrimSpace(line), l})
+	}
+	return lines
+}
