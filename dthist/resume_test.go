@@ -18,8 +18,9 @@ import (
 )
 
 // randomRun is words of two FPGAs that drift apart, with scintillator hits, late hits, words that are no hit, jumps and counter restarts.
-func randomRun(r *rand.Rand, n int) []uint64 {
+func randomRun(r *rand.Rand, n, lanes int) []uint64 {
 	var words []uint64
+	quiet := false
 	base := int64(500_000 + r.IntN(1000))
 	skew := int64(r.IntN(3000))
 	for len(words) < n {
@@ -28,10 +29,18 @@ func randomRun(r *rand.Rand, n int) []uint64 {
 			base = int64(r.IntN(1000)) // restart
 		case r.IntN(1500) == 0:
 			base += int64(r.IntN(300_000))
-		case r.IntN(2000) == 0:
-			for range 100 { // a quiet time
+		case lanes > 1 && len(words) > n/2 && !quiet:
+			quiet = true
+			for range 40 { // in which the last lane has no hit
 				base += 40_000 + int64(r.IntN(20_000))
-				words = append(words, hit.NewHit(r.IntN(2), r.IntN(128), uint32(base), r.IntN(3564), 1+r.IntN(30)), uint64(1)<<hit.HeadShift|uint64(base+int64(r.IntN(9)))<<hit.OrbitShift)
+				for wire.LaneOf(uint32(base), uint32(lanes)) == uint32(lanes) {
+					base++
+				}
+				other := base
+				for wire.LaneOf(uint32(other), uint32(lanes)) != uint32(lanes) {
+					other++
+				}
+				words = append(words, hit.NewHit(r.IntN(2), r.IntN(128), uint32(base), r.IntN(3564), 1+r.IntN(30)), uint64(1)<<hit.HeadShift|uint64(other)<<hit.OrbitShift)
 			}
 		}
 		base += int64(r.IntN(40))
@@ -167,7 +176,7 @@ func partial(t *testing.T, stream []byte, args ...string) (lines []*hist.Line, s
 	}
 	defer out.Close()
 	var errs bytes.Buffer
-	env := &tool.Env{Name: "dthist", Args: append([]string{"--partial", "--window", "500ms"}, args...), Stdin: in, Stdout: out, Stderr: &errs}
+	env := &tool.Env{Name: "dthist", Args: append([]string{"--partial", "--window", "2s"}, args...), Stdin: in, Stdout: out, Stderr: &errs}
 	env.Run(run)
 	in.Close()
 	text, _ := os.ReadFile(out.Name())
@@ -201,10 +210,10 @@ func chain(lines []*hist.Line) []string {
 // Whoever takes a lane up behind any line of it, writes the rest of its chain, to the letter.
 func TestChainGoesOnBehindAnyLine(t *testing.T) {
 	links, late, epochs, checkpoints := 0, 0, map[uint32]bool{}, 0
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		n := 1 + 3*r.IntN(3)
-		lanes := lanesOf(t, r, randomRun(r, 12_000), n)
+		lanes := lanesOf(t, r, randomRun(r, 8_000, n), n)
 		for k, messages := range lanes {
 			lines, said := partial(t, read(t, messages, k, nil))
 			whole := chain(lines)
@@ -229,7 +238,7 @@ func TestChainGoesOnBehindAnyLine(t *testing.T) {
 				t.Errorf("seed %d, lane %d: ledger %+v of %d records", seed, k, total, next)
 			}
 			for i, l := range lines {
-				if r.IntN(8) > 0 {
+				if r.IntN(12) > 0 {
 					continue
 				}
 				again, said := partial(t, read(t, messages, k, &l.Resume[0]))
@@ -255,7 +264,7 @@ func TestChainGoesOnBehindAnyLine(t *testing.T) {
 			}
 		}
 	}
-	if late == 0 || len(epochs) < 3 || checkpoints == 0 {
+	if late == 0 || len(epochs) < 2 || checkpoints == 0 {
 		t.Errorf("%d late hits, %d epochs, %d checkpoints: too tame", late, len(epochs), checkpoints)
 	}
 	t.Logf("%d links, %d late hits, %d epochs, %d checkpoints", links, late, len(epochs), checkpoints)
@@ -263,12 +272,12 @@ func TestChainGoesOnBehindAnyLine(t *testing.T) {
 
 // A merge that is taken up behind any line of another writes what that one would have, whatever comes again.
 func TestMergeGoesOnBehindAnyLine(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		r := rand.New(rand.NewPCG(seed, 8))
 		n := 2 + r.IntN(3)
 		parts := make([][]string, 2) // partitions of the partial lines, each in order
 		var all []int                // whose turn it is
-		for k, messages := range lanesOf(t, r, randomRun(r, 8_000), n) {
+		for k, messages := range lanesOf(t, r, randomRun(r, 5_000, n), n) {
 			lines, _ := partial(t, read(t, messages, k, nil))
 			behind := r.IntN(len(lines) - 1)
 			again, _ := partial(t, read(t, messages, k, &lines[behind].Resume[0]))
@@ -311,7 +320,7 @@ func TestMergeGoesOnBehindAnyLine(t *testing.T) {
 			return text
 		}
 		whole := merged(t, input(nil, [2]int{}))
-		if len(whole) < 5 {
+		if len(whole) < 3 {
 			t.Fatalf("seed %d: %d lines", seed, len(whole))
 		}
 		total := hist.Ledger{}
