@@ -63,6 +63,7 @@ func (c *cat) read(sources []source, order chan<- *chunk) {
 				if in.follow == nil || !in.follow.replaced {
 					break
 				}
+				s.from = nil
 			}
 		}
 		if folder != nil {
@@ -101,6 +102,9 @@ func (c *cat) readOne(s source, follow bool, jobs, order chan<- *chunk) (*input,
 		if k == nil {
 			return in, false
 		}
+		if s.from != nil {
+			err = &broken{err} // what comes behind it would be taken for what is missing
+		}
 		k.in, k.err = in, err
 		c.send(k, jobs, order)
 		return in, true
@@ -121,7 +125,7 @@ func (c *cat) readOne(s source, follow bool, jobs, order chan<- *chunk) (*input,
 		in.found = true
 		return in, true
 	}
-	raw := in.format == formatRaw || in.format == formatLCPRaw
+	raw := in.raw()
 	var rest []byte // an unfinished record
 	long := false   // inside a line that is too long for a chunk
 	offset := in.skipped

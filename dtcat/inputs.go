@@ -51,7 +51,8 @@ type input struct {
 	header bool // the first line is the header
 	found  bool // there is something behind it
 
-	skipped uint64 // bytes of it, and of a byte order mark
+	skipped uint64 // bytes of it, and of a byte order mark, or of all that is left out
+	from    uint64 // where it is taken up; 0: it is read from its beginning
 
 	sim      bool          // simulated
 	broke    *broken       // why it can't be read on, if it is on the network
@@ -77,6 +78,10 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+const stdinName = "standard input"
+
+func (in *input) raw() bool { return in.format == formatRaw || in.format == formatLCPRaw }
+
 // open opens a source and recognises what is in it. from is what --from says.
 func (c *cat) open(s source, from string, follow bool) (*input, error) {
 	in := &input{name: s.name}
@@ -85,15 +90,25 @@ func (c *cat) open(s source, from string, follow bool) (*input, error) {
 	case s.object != nil:
 		err = c.net.open(in, s.object)
 	case s.name == "-":
-		in.name = "standard input"
+		in.name = stdinName
 		in.file = c.env.Stdin
 		wire.Enlarge(in.file)
 		in.count = &counter{r: in.file}
 	default:
 		err = c.openFile(in, follow)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case s.from != nil && s.from.like != nil:
+		like := s.from.like
+		in.what, in.format, in.header, in.skipped, in.from = like.what, like.format, like.header, s.from.offset, s.from.offset
+		in.count.n.Store(int64(in.from))
+		in.r = bufio.NewReaderSize(in.count, sniffSize)
+	default:
 		err = in.begin(from)
+		if err == nil && s.from != nil {
+			err = in.goOn(s.from)
+		}
 	}
 	if err == nil && in.format == formatStream && s.object != nil {
 		err = in.pipe()

@@ -12,6 +12,8 @@
 // A record that is no word is told (the first ten of each source), counted, kept with --rejects, and does not stop the stream unless
 // --strict; at the end it is told how many there were in each source. A source that can't be read is told, and the next one is read; the exit status is 1 then.
 //
+// --resume-from goes on with a run where its results end: see SOURCES.md.
+//
 // The order of the words, and with it the epochs, horizon and late words, is decided here: see internal/wire/FORMAT.md.
 package main
 
@@ -51,14 +53,15 @@ type flags struct {
 	Loop           bool          `help:"Begin again at the end of the sources, for ever."`
 	Follow         bool          `short:"f" help:"Wait for more in the last file, or S3 folder."`
 	Rate           float64       `placeholder:"N" help:"Words a second. Default: as fast as they go."`
-	Speed          float64       `placeholder:"X" help:"Play at so many times the detector's time."`
-	MaxGap         time.Duration `placeholder:"TIME" help:"With --speed: shorten longer gaps in the data."`
+	Speed          float64       `placeholder:"X" help:"X times the detector's time (gaps: --max-gap=1s)."`
+	MaxGap         time.Duration `hidden:""`
 	Lateness       int64         `default:"${lateness}" help:"Orbits that a slow FPGA is waited for."`
 	Run            string        `env:"-" placeholder:"NAME" help:"Name of the run. Default: a random one."`
+	ResumeFrom     string        `placeholder:"FILE" help:"Go on where the last result line in FILE says."`
 	Rejects        string        `placeholder:"FILE" help:"Keep records that are no words in FILE."`
 	Strict         bool          `help:"Stop at the first record that is no word."`
 	Save           string        `placeholder:"FOLDER" help:"Keep objects in FOLDER, and go on there."`
-	List           bool          `env:"-" help:"Show name, bytes, format (--json: as JSON), and exit."`
+	List           bool          `env:"-" help:"Show name, bytes, format (also --json), and exit."`
 	DryRun         bool          `env:"-" help:"Show what would be read from where, and exit."`
 	JSON           bool          `name:"json" env:"-" hidden:""`
 	SimSettings    bool          `env:"-" help:"List the settings of sim:, and exit."`
@@ -81,7 +84,8 @@ type cat struct {
 	streamed chan struct{} // the consumer has read a stream to its end
 
 	net      *network
-	followed []source // what there was at first of the folder in S3 that is followed
+	resumed  *resumption // nil: the run begins
+	followed []source    // what there was at first of the folder in S3 that is followed
 	out      sink
 	w        *wire.Writer // of out, when that is a stream
 	rejects  *os.File
@@ -130,6 +134,18 @@ func run(env *tool.Env) error {
 			return err
 		}
 	}
+	if c.cli.ResumeFrom != "" {
+		if err := c.findResumption(); err != nil {
+			return err
+		}
+		if c.resumed != nil && c.resumed.state.End {
+			w, err := env.BinaryOut("dtcat FILE | dtfilter")
+			if err != nil {
+				return err
+			}
+			return c.complete(w)
+		}
+	}
 	sources := c.expand()
 	switch {
 	case len(sources) == 0 && (c.failed || !c.cli.Follow):
@@ -139,6 +155,12 @@ func run(env *tool.Env) error {
 	case c.cli.DryRun:
 		return c.dryRun(sources)
 	}
+	all := sources
+	if c.resumed != nil {
+		if sources, err = c.fromPlace(sources); err != nil {
+			return err
+		}
+	}
 	env.Source()
 	if c.cli.Save != "" {
 		if err := c.net.openFolder(env, c.cli.Save, sources); err != nil {
@@ -146,7 +168,7 @@ func run(env *tool.Env) error {
 		}
 	}
 	switch {
-	case c.cli.Save != "" && tool.IsTerminal(env.Stdout) && c.cli.To == "stream":
+	case c.cli.Save != "" && tool.IsTerminal(env.Stdout) && c.cli.To == "stream" && c.cli.ResumeFrom == "":
 		c.out = nowhere{}
 	case c.cli.To == "stream":
 		if c.w, err = env.BinaryOut("dtcat FILE | dtfilter, or --to csv"); err != nil {
@@ -159,10 +181,14 @@ func run(env *tool.Env) error {
 		wire.Enlarge(env.Stdout)
 	}
 	if c.cli.Rejects != "" {
-		if err := c.notSource(c.cli.Rejects, sources); err != nil {
+		if err := c.notSource(c.cli.Rejects, all); err != nil {
 			return err
 		}
-		if c.rejects, err = os.Create(c.cli.Rejects); err != nil {
+		how := os.O_TRUNC
+		if c.resumed != nil {
+			how = os.O_APPEND
+		}
+		if c.rejects, err = os.OpenFile(c.cli.Rejects, os.O_WRONLY|os.O_CREATE|how, 0o666); err != nil {
 			return err
 		}
 		defer c.rejects.Close()
@@ -234,6 +260,10 @@ func (c *cat) check() error {
 		return &tool.UsageError{Msg: "--list and --dry-run exclude each other"}
 	case cli.JSON && !cli.List && !cli.DryRun:
 		return &tool.UsageError{Msg: "--json is for --list and --dry-run"}
+	case cli.ResumeFrom != "" && cli.To != "stream":
+		return &tool.UsageError{Msg: "--resume-from goes on with a stream, and excludes --to " + cli.To}
+	case cli.ResumeFrom != "" && (cli.Loop || cli.List || cli.DryRun):
+		return &tool.UsageError{Msg: "--resume-from excludes --loop, --list and --dry-run"}
 	case cli.Columns != "" && cli.To != "csv":
 		return &tool.UsageError{Msg: "--columns needs --to csv"}
 	case cli.Run != "":
@@ -272,7 +302,7 @@ func (c *cat) consume(sources []source) error {
 		if c.cli.Rate == 0 && c.cli.Speed == 0 && cfg.endless() && c.cli.Limit == 0 {
 			c.cli.Speed = 1
 		}
-		produce = func() { c.simulate(cfg, order) }
+		produce = func() { c.simulate(cfg, sources[0].from, order) }
 	}
 	c.pace = newPacer(c.cli.Rate, c.cli.Speed, c.cli.MaxGap, c.stopped)
 	c.pace.slow = c.late
@@ -374,7 +404,10 @@ func (c *cat) pump(order <-chan *chunk) (ending, error) {
 func (c *cat) take(k *chunk) (ending, error) {
 	if k.opened {
 		c.lines = 0
-		if k.in.header {
+		switch {
+		case k.in.raw():
+			c.lines = int(k.in.from / 8)
+		case k.in.header && k.in.from == 0:
 			c.lines = 1
 		}
 		c.progress.input(k.in)
@@ -397,7 +430,7 @@ func (c *cat) take(k *chunk) (ending, error) {
 		return end, err
 	}
 	c.lines += k.records
-	if c.out != nil {
+	if c.out != nil && (len(k.piece) == 0 || k.whole) { // not inside a line
 		c.out.at(k.in.name, k.in.tag, k.offset)
 	}
 	switch {
@@ -436,9 +469,12 @@ func (k *chunk) lineOf(text []byte) []byte {
 func (c *cat) reject(k *chunk, b *hit.Bad) error {
 	place, text := fmt.Sprintf("%s:%d", k.in.name, c.lines+b.Line+1), b.Text
 	switch {
-	case k.in.format == formatRaw || k.in.format == formatLCPRaw:
+	case k.in.raw():
 		place = fmt.Sprintf("%s: word %d", k.in.name, c.lines+b.Line)
-	case text != nil:
+	case k.in.from > 0:
+		place = fmt.Sprintf("%s: line %d behind byte %d", k.in.name, c.lines+b.Line+1, k.in.from)
+	}
+	if text != nil && !k.in.raw() {
 		text = append(append([]byte(nil), k.lineOf(text)...), '\n')
 	}
 	if c.told++; c.told <= tellAtMost {
@@ -500,8 +536,9 @@ func (b *batch) recordsOf(n int) int {
 // word. What is no word is told and kept when its turn comes.
 func (c *cat) hand(k *chunk, b batch) (ending, error) {
 	end := exhausted
-	if limit := c.cli.Limit; limit > 0 && c.records+uint64(b.len()) >= limit {
-		b, _ = b.cut(int(limit - c.records))
+	read := c.resumed.number() + c.records
+	if limit := c.cli.Limit; limit > 0 && read+uint64(b.len()) >= limit {
+		b, _ = b.cut(int(limit - min(limit, read)))
 		end = limited
 	}
 	if c.cli.Strict && len(b.bad) > 0 {
@@ -636,12 +673,26 @@ func (c *cat) finish(end ending) error {
 	return c.out.end(why, end == interrupted)
 }
 
-// simulate sends the words of a simulated run as chunks.
-func (c *cat) simulate(cfg *simConfig, order chan<- *chunk) {
+// simulate sends the words of a simulated run as chunks. Those that were read before are made, too, and left out.
+func (c *cat) simulate(cfg *simConfig, from *point, order chan<- *chunk) {
 	defer close(order)
 	in := &input{name: cfg.String(), format: formatRaw, sim: true}
 	s := newSim(cfg)
 	words := uint64(0)
+	if from != nil {
+		for left := make([]uint64, 16384); words < from.offset; {
+			n := s.next(left[:min(uint64(len(left)), from.offset-words)])
+			words += uint64(n)
+			select {
+			case <-c.enough:
+				return
+			default:
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
 	size := 16384
 	if c.pace.active() {
 		size = 256 // the place in a mark is that behind a chunk

@@ -153,6 +153,9 @@ func (n *network) plan(env *tool.Env, sources []source) {
 		}
 		p := planned{fetch: true}
 		from := int64(0)
+		if s.from != nil && s.from.like != nil {
+			from = int64(s.from.offset)
+		}
 		if n.folder != nil {
 			var err error
 			if p.copy, err = n.folder.Find(s.object); err == nil {

@@ -44,7 +44,7 @@ func newWebRun(t *testing.T, h http.HandlerFunc, paths ...string) *webRun {
 			t.Fatal(err)
 		}
 		o := &listing.Objects[0]
-		w.sources = append(w.sources, source{o.Name, o})
+		w.sources = append(w.sources, source{name: o.Name, object: o})
 	}
 	return w
 }
@@ -164,7 +164,7 @@ func TestStreamFromASilentServer(t *testing.T) {
 func TestFollowBehindAnotherFolder(t *testing.T) {
 	at := func(names ...string) (found []source) {
 		for _, name := range names {
-			found = append(found, source{name, &remote.Object{Name: name, Tag: "1"}})
+			found = append(found, source{name: name, object: &remote.Object{Name: name, Tag: "1"}})
 		}
 		return found
 	}

@@ -38,7 +38,11 @@ func (c *cat) openOut(in *input) error {
 	if name == "" {
 		name = strings.ToLower(rand.Text()[:16])
 	}
-	src, err := wire.NewSource(c.w, wire.Lane{Run: name, K: 1, N: 1, Form: in.form()}, c.env.Name, c.cli.Lateness)
+	lane, at := wire.Lane{Run: name, K: 1, N: 1, Form: in.form()}, &wire.Mark{Partition: wire.NoPartition}
+	if c.resumed != nil {
+		lane, at = c.resumed.lane(in.form()), c.resumed.mark()
+	}
+	src, err := wire.ResumeSource(c.w, lane, c.env.Name, c.cli.Lateness, at)
 	if err != nil {
 		return err
 	}
@@ -210,6 +214,9 @@ func (c *cat) stream(k *chunk) (ending, error) {
 		c.progress.inputDone()
 		c.streamed <- struct{}{}
 	}()
+	if c.resumed != nil {
+		return 0, tool.Hint(&tool.UsageError{Msg: k.in.name + ": --resume-from is for words, and this is a stream already"}, "resume the dtcat that writes it")
+	}
 	if c.w != nil && c.out != nil {
 		c.env.Say("%s: a stream, after sources with words; they can't be one run (hint: dtcat it by itself)", k.in.name)
 		c.failed = true

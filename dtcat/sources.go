@@ -22,6 +22,7 @@ var dataSuffixes = []string{".txt", ".csv", ".dat", ".raw", ".json", ".jsonl", "
 type source struct {
 	name   string         // as it is shown
 	object *remote.Object // nil if it is on this machine
+	from   *point         // nil: its beginning
 }
 
 func (s source) sim() bool { return s.object == nil && strings.HasPrefix(s.name, "sim:") }
@@ -84,7 +85,7 @@ func (c *cat) listObjects(name string) (found []source, none, err error) {
 	for i := range listing.Objects {
 		o := &listing.Objects[i]
 		if !listing.Folder || isData(path.Base(o.Path)) {
-			found = append(found, source{o.Name, o})
+			found = append(found, source{name: o.Name, object: o})
 		}
 	}
 	slices.SortFunc(found, bySource)

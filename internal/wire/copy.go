@@ -85,12 +85,14 @@ func stop(dst *Writer, open map[ID]*Frame, current ID, step func(f *Frame) error
 		f := open[id]
 		if id != current {
 			current = id
+			to := *f.Lane
+			to.Anew = false // what was read of the lane counts
 			lane := NewWriter(io.Discard)
-			if err := lane.Lane(f, f.Lane); err != nil {
+			if err := lane.Lane(f, &to); err != nil {
 				return err
 			}
 			l := f.at(KindLane)
-			l.Lane, l.raw = f.Lane, bytesOf(lane.buf[:lane.n])
+			l.Lane, l.raw = &to, bytesOf(lane.buf[:lane.n])
 			if err := step(l); err != nil {
 				return err
 			}

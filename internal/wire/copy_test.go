@@ -305,14 +305,16 @@ func TestAwait(t *testing.T) {
 	Enlarge(os.Stdin) // whatever it is
 }
 
-// A stream of two lanes that take turns, stopped before each read and in each step: every lane that began gets an end, where its words end.
+// A stream of two lanes that take turns, stopped before each read and in each step: every lane that began gets an end, where its words end, and none begins anew a second time.
 func TestStoppedEndsLanes(t *testing.T) {
-	lanes := [2]*Lane{{Run: "demo", K: 1, N: 2}, {Run: "demo", K: 2, N: 2}}
+	lanes := [2]*Lane{{Run: "demo", K: 1, N: 2, FloorOrbit: 9, FloorNumber: 1, Settings: "0123456789abcdef"}, {Run: "demo", K: 2, N: 2, FloorEpoch: 2, FloorNumber: 2}}
+	anew := [2]Lane{*lanes[0], *lanes[1]}
+	anew[0].Anew, anew[1].Anew = true, true
 	stream := build(t, func(w *Writer) {
 		w.Preamble()
-		w.Lane(&Frame{}, lanes[0])
+		w.Lane(&Frame{}, &anew[0])
 		w.Words(&Frame{Kind: KindWords, Next: 2, Words: exampleWords, Horizon: 5})
-		w.Lane(&Frame{}, lanes[1])
+		w.Lane(&Frame{}, &anew[1])
 		w.Ledger(&Frame{Next: 3, Ledger: Ledger{Stage: "s", Read: 3, Kept: 2, Entries: []Entry{{"x", 1, []uint64{1}}}}})
 		w.Words(&Frame{Kind: KindWords, Next: 3, Words: exampleWords, Present: []uint64{6}, Horizon: 6})
 		w.Lane(&Frame{Next: 2}, lanes[0])
@@ -368,7 +370,7 @@ func TestStoppedEndsLanes(t *testing.T) {
 				continue
 			}
 			r := NewReader(&buf)
-			open := map[uint32]bool{}
+			open, begun := map[uint32]bool{}, map[uint32]bool{}
 			for {
 				f, err := r.Next()
 				if err == io.EOF {
@@ -388,6 +390,12 @@ func TestStoppedEndsLanes(t *testing.T) {
 						t.Errorf("stopped at %d (in step %v): a lane frame that step did not see", n, inStep)
 					}
 					open[f.Lane.K] = true
+					want := *lanes[f.Lane.K-1]
+					want.Map, want.Start, want.Anew = digest, f.Next, !begun[f.Lane.K]
+					if *f.Lane != want {
+						t.Errorf("stopped at %d (in step %v): lane %+v, want %+v", n, inStep, *f.Lane, want)
+					}
+					begun[f.Lane.K] = true
 				case KindEnd:
 					delete(open, f.Lane.K)
 					if f.First != next[f.Lane.K] {
@@ -464,6 +472,7 @@ func TestWriterRefuses(t *testing.T) {
 	for name, write := range map[string]func(w *Writer) error{
 		"long run":         func(w *Writer) error { return w.Lane(&Frame{}, &Lane{Run: long, K: 1, N: 1}) },
 		"long form":        func(w *Writer) error { return w.Lane(&Frame{}, &Lane{Run: "a", Form: long, K: 1, N: 1}) },
+		"long settings":    func(w *Writer) error { return w.Lane(&Frame{}, &Lane{Run: "a", Settings: long, K: 1, N: 1}) },
 		"lane 0":           func(w *Writer) error { return w.Lane(&Frame{}, &Lane{Run: "a", N: 1}) },
 		"large map":        func(w *Writer) error { return w.Map(&Frame{}, bytes.Repeat([]byte{'x'}, MaxPayload+1)) },
 		"no map":           func(w *Writer) error { return w.Map(&Frame{}, nil) },

@@ -52,6 +52,25 @@ func formatExample(t testing.TB) []byte {
 
 var exampleWords = []uint64{hit.NewHit(0, 5, 617_000, 100, 7), hit.NewHit(1, 70, 617_000, 101, 12)}
 
+// What a lane frame says comes back as it was.
+func TestLaneFrame(t *testing.T) {
+	r := newRand(1)
+	text := func(least int) string { return strings.Repeat("x", least+r.IntN(MaxRun+1-least)) }
+	for range 500 {
+		n := uint32(1 + r.IntN(MaxLanes))
+		want := Lane{Run: text(1), K: 1 + r.Uint32N(n), N: n, Map: r.Uint64(), Form: text(0), FloorEpoch: r.Uint32(), FloorOrbit: r.Uint64(), FloorNumber: r.Uint64(),
+			Anew: r.IntN(2) == 0, Settings: text(0), Start: r.Uint64()}
+		rd := NewReader(bytes.NewReader(build(t, func(w *Writer) {
+			w.Preamble()
+			w.Lane(&Frame{Next: want.Start}, &want)
+		})))
+		rd.Next()
+		if f, err := rd.Next(); err != nil || *f.Lane != want || f.Next != want.Start {
+			t.Fatalf("%v: %+v, want %+v", err, f.Lane, want)
+		}
+	}
+}
+
 func TestFormatExample(t *testing.T) {
 	example := formatExample(t)
 	head := Frame{First: 2, Next: 2, Horizon: 616_984, Count: 1}
@@ -321,6 +340,15 @@ func makeVectors(t testing.TB) []vector {
 		}})
 		w.End(&Frame{Next: 15, Horizon: 616_984, Epoch: 1, Open: 1, End: End{Read: 15, Late: 1, Why: "--limit 15"}})
 	})
+	anew := Lane{Run: "demo", K: 2, N: 3, FloorEpoch: 3, FloorOrbit: 617_000, FloorNumber: 12, Anew: true, Settings: "0123456789abcdef"}
+	resumed := build(t, func(w *Writer) {
+		w.Preamble()
+		w.Lane(&Frame{Next: 11}, &anew)
+		w.Words(&Frame{Kind: KindWords, First: 11, Next: 13, Horizon: 616_984, Epoch: 3, Open: 3, Words: exampleWords})
+		w.End(&Frame{Next: 13, Horizon: 616_984, Epoch: 3, Open: 3, End: End{Read: 13}})
+	})
+	odd := anew
+	odd.Settings = "a\x1b[m"
 	ledger := func(change func(l *Ledger)) []byte {
 		l := Ledger{Stage: "s", Read: 4, Kept: 1, Entries: []Entry{{"a", 2, []uint64{0b0011}}, {"b", 1, []uint64{0b0100}}}}
 		b := build(t, func(w *Writer) { w.Ledger(&Frame{Next: 4, Ledger: l}) })
@@ -341,6 +369,7 @@ func makeVectors(t testing.TB) []vector {
 		{"good", "two hits of one orbit", "stream lane words end", "", good},
 		{"good-all-kinds", "every kind of frame, with chambers, a presence bitmap, a late word and a ledger", "stream lane map ledger words late mark end", "", full},
 		{"good-no-words", "a lane and its end", "stream lane end", "", join(head, end(0))},
+		{"good-resumed", "a lane that is resumed below its floor number, anew, with settings", "stream lane words end", "", resumed},
 		{"good-two-streams", "two streams of two runs, one after the other", "stream lane words end stream lane end", "", join(good, other)},
 		{"good-continued", "the second stream goes on where the first, without an end, was left", "stream lane words stream lane words end", "",
 			join(head, words(0), head[:8], sealedLane(demo, 2), words(2), end(4))},
@@ -397,6 +426,11 @@ func makeVectors(t testing.TB) []vector {
 		{"bad-lane-number", "lane 2 of 1", "stream", "lane 2 of 1", join(head[:8], sealedLane(&Lane{Run: "demo", K: 2, N: 1}, 0))},
 		{"bad-lane-name", "a run without a name", "stream", "a run's name has 1 to 64 bytes", join(head[:8], sealedLane(&Lane{K: 1, N: 1}, 0))},
 		{"bad-lane-escape", "a run's name with an escape character", "stream", "is not printable text", join(head[:8], sealedLane(&Lane{Run: "a\x1b[m", K: 1, N: 1}, 0))},
+		{"bad-lane-flags", "a lane frame with a flag that does not exist", "stream", "flags 0x02 in a lane frame",
+			join(head[:8], seal(changedByte(sealedLane(demo, 0), HeaderSize+20, 2)))},
+		{"bad-lane-settings", "settings with an escape character", "stream", "are longer than 64 bytes or not printable text", join(head[:8], sealedLane(&odd, 0))},
+		{"bad-lane-size", "a lane frame with 8 bytes of padding", "stream", "a lane frame of the wrong size",
+			join(head[:8], sealed(Frame{Kind: KindLane, Count: 1}, join(sealedLane(demo, 0)[HeaderSize:], zeros(8))))},
 		{"bad-map", "a map of zero bytes", "stream lane", "a map frame without text", frame(Frame{Kind: KindMap, Count: 1}, zeros(8)...)},
 		{"bad-mark", "a mark for a number behind its own", "stream lane", "a mark frame that makes no sense",
 			frame(Frame{Kind: KindMark, Count: 1}, join(zeros(16), []byte{1}, zeros(47))...)},
@@ -417,6 +451,11 @@ func makeVectors(t testing.TB) []vector {
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
+func changedByte(b []byte, at int, to byte) []byte {
+	b[at] = to
+	return b
+}
+
 // sealedLane is a lane frame at a number, whatever the lane.
 func sealedLane(l *Lane, number uint64) []byte {
 	le := binary.LittleEndian
@@ -428,6 +467,10 @@ func sealedLane(l *Lane, number uint64) []byte {
 	b = append(b, l.Run...)
 	b = append(b, uint8(len(l.Form)))
 	b = append(b, l.Form...)
+	if l.Settings != "" {
+		b = append(b, uint8(len(l.Settings)))
+		b = append(b, l.Settings...)
+	}
 	for len(b)%8 != 0 {
 		b = append(b, 0)
 	}

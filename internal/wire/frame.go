@@ -566,12 +566,15 @@ func (f *Frame) parseLane() error {
 	l.FloorOrbit, l.FloorNumber = c.u64(), c.u64()
 	l.Run = string(c.take(int(c.u8())))
 	l.Form = string(c.take(int(c.u8())))
-	if len(c.b) > 0 { // streams of before end here
+	if len(c.b) > 0 && c.b[0] > 0 { // else all that follows is padding
 		l.Settings = string(c.take(int(c.u8())))
 	}
 	l.Anew, l.Start = flags&laneAnew != 0, f.First
-	if !c.done() || flags&^laneAnew != 0 {
+	if !c.done() {
 		return fmt.Errorf("a lane frame of the wrong size")
+	}
+	if flags&^laneAnew != 0 {
+		return fmt.Errorf("flags %#02x in a lane frame", flags)
 	}
 	if err := l.check(); err != nil {
 		return err

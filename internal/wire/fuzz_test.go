@@ -148,6 +148,12 @@ func FuzzTrack(f *testing.F) {
 				for _, a := range aside {
 					sum += uint64(a.Count)
 				}
+				if again := track.Again(f); again > len(f.Words) || f.First < track.Floor() && track.Floor() < f.Next && f.Present == nil && uint64(again) != track.Floor()-f.First {
+					t.Fatalf("%d words of %d–%d come again, the floor is %d", again, f.First, f.Next, track.Floor())
+				}
+				if before < track.Floor() {
+					continue
+				}
 				if gap := max(first, before) - before; sum <= cover && missing != gap+cover-sum {
 					t.Fatalf("%d are missing of %d, with %d words and set aside, and %d before", missing, cover, sum, gap)
 				}

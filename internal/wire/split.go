@@ -55,6 +55,9 @@ type part struct {
 	late uint64
 	at   uint64 // number at the Splitter's place
 
+	have  uint64 // records below this number are there already, and are left out
+	ended bool   // and there are no more
+
 	// The words or late frame that is being built.
 	f        Frame
 	open     bool
@@ -78,6 +81,8 @@ const (
 	pieceLen = 512
 	// recentLen is how many numbers back a mark may point.
 	recentLen = 1 << 16
+	// leftOut stands for where a number is that the first lane has already.
+	leftOut = 1<<32 - 1
 	// MinMessage is the least that a message must be able to hold: marks of any size, some words, and their ledgers.
 	MinMessage = 32 << 10
 )
@@ -93,6 +98,7 @@ func NewSplitter(lane *Lane, n, limit int) *Splitter {
 	}
 	for k := range s.n {
 		p := &part{lane: *lane}
+		p.lane.Anew, p.lane.Settings = false, "" // are for who reads this stream
 		if s.n > 1 {
 			p.lane.K, p.lane.N = uint32(k+1), uint32(s.n)
 			p.lane.FloorEpoch, p.lane.FloorOrbit = 0, 0
@@ -107,15 +113,43 @@ func NewSplitter(lane *Lane, n, limit int) *Splitter {
 // takeUp begins, or goes on, at a lane's floor. Of a run that is divided the lanes' own numbers there are not known, but none has had more records than
 // the run: so each goes on with the run's number, and no reader takes for doubled what it has not seen.
 func (s *Splitter) takeUp(l *Lane) {
-	s.track, s.start, s.next = NewTrack(l), l.FloorNumber, l.FloorNumber
+	s.track = NewTrack(l)
+	s.start, s.next = s.track.Next(), s.track.Next()
 	for _, p := range s.parts {
-		p.next = max(p.next, l.FloorNumber)
+		p.next = max(p.next, s.next)
 		p.lane.FloorNumber = p.next
 		if s.n == 1 {
-			p.lane.FloorEpoch, p.lane.FloorOrbit = l.FloorEpoch, l.FloorOrbit
+			p.lane.FloorEpoch, p.lane.FloorOrbit, p.lane.FloorNumber = l.FloorEpoch, l.FloorOrbit, max(p.next, l.FloorNumber)
 		}
 		p.at = p.next
 	}
+}
+
+// Continue makes the Splitter go on with lanes that are there already, so that together with those it is as if the run had been split in one go. Where
+// the stream begins, lane k's next record has the number at[k]; what is below have[k] is left out; and a lane that has ended gets nothing
+// more. A lane hears of nothing until it is where it was: it was told more already. Call it before the first Add.
+func (s *Splitter) Continue(at, have []uint64, ended []bool) {
+	for k, p := range s.parts {
+		p.next, p.at, p.have, p.ended = at[k], at[k], have[k], ended[k]
+		p.lane.FloorEpoch, p.lane.FloorOrbit, p.lane.FloorNumber = 0, 0, 0
+	}
+}
+
+// quiet reports whether a part hears of nothing: it is not yet where it was, or it has ended.
+func (p *part) quiet() bool { return p.next < p.have || p.ended }
+
+// check reports that a stream is not the one that the lanes are from: with upTo, that it ends before a lane does; else that it has more of a
+// lane that has ended.
+func (p *part) check(upTo bool) error {
+	switch {
+	case upTo && p.next < p.have:
+		return fmt.Errorf("it ends before record %d of lane %d of %d, but there are %d already: this is another run of that name, or it was filtered otherwise",
+			p.next, p.lane.K, p.lane.N, p.have)
+	case p.ended && p.next >= p.have && !(upTo && p.next == p.have):
+		return fmt.Errorf("lane %d of %d ended before record %d, and now goes on: this is another run of that name, or it was filtered otherwise",
+			p.lane.K, p.lane.N, p.have)
+	}
+	return nil
 }
 
 // Add takes the next frame of the lane, a lane frame included.
@@ -155,7 +189,7 @@ func (s *Splitter) Add(f *Frame) error {
 
 // setLane takes a lane frame: the lane goes on, maybe with another map, or behind what another has read in between.
 func (s *Splitter) setLane(l *Lane) error {
-	if s.stopped && l.FloorNumber > s.next {
+	if s.stopped && NewTrack(l).Next() > s.next {
 		s.takeUp(l) // nothing is under way: the end was sent
 	}
 	if l.Map == s.lane.Map && l.Form == s.lane.Form {
@@ -171,13 +205,13 @@ func (s *Splitter) setLane(l *Lane) error {
 	return nil
 }
 
-// begin opens the message of a part, if it is not, for what is written next.
-func (s *Splitter) begin(p *part) error {
+// begin opens the message of a part, if it is not, for what is written next, which stands at a number.
+func (s *Splitter) begin(p *part, number uint64) error {
 	s.w.w = &p.buf
 	if p.size > 0 {
 		return s.w.err
 	}
-	at := &Frame{Next: p.next}
+	at := &Frame{Next: number}
 	s.w.Preamble()
 	s.w.Lane(at, &p.lane) // an error stays in the Writer
 	if p.lane.Map != 0 && s.text != nil {
@@ -210,27 +244,77 @@ func (s *Splitter) pass(f *Frame) error {
 	case KindCut:
 		return nil
 	}
+	if p.ended || p.next < p.have || f.First < p.have {
+		if skip, err := p.skip(f); skip || err != nil {
+			return err
+		}
+	}
 	if p.size > 0 && p.size+size > s.limit {
 		if err := s.send(0); err != nil {
 			return err
 		}
 	}
-	if p.size == 0 {
-		p.next = f.First
+	left := max(f.First, p.have) - f.First
+	if left > 0 {
+		f.cutBelow(left)
 	}
-	if err := s.begin(p); err != nil {
+	if err := s.begin(p, f.First); err != nil {
 		return err
 	}
-	for i := range ledgers {
-		s.w.Pass(&ledgers[i])
+	if left > 0 {
+		s.rest(f, ledgers, left)
+	} else {
+		for i := range ledgers {
+			s.w.Pass(&ledgers[i])
+		}
+		s.w.Pass(f)
 	}
 	p.next = f.Next
 	s.next = max(s.next, f.Next)
-	s.w.Pass(f)
 	if err := s.put(p); err != nil || f.Kind != KindMark && f.Kind != KindEnd {
 		return err
 	}
 	return s.send(0)
+}
+
+// skip reports whether all of a frame is left out, because it is there already.
+func (p *part) skip(f *Frame) (bool, error) {
+	if f.Kind == KindMark || f.Kind == KindEnd {
+		p.next = f.Next
+		if f.Kind == KindEnd && !f.End.Stopped {
+			return p.quiet(), p.check(true)
+		}
+		return p.quiet(), nil
+	}
+	if f.Next > p.have {
+		p.next = max(p.next, p.have)
+		return false, p.check(false)
+	}
+	p.next = max(p.next, f.Next)
+	return f.First < p.have || p.ended, nil
+}
+
+// rest writes what is left of a frame whose first n numbers were cut off, and of its ledgers.
+func (s *Splitter) rest(f *Frame, ledgers []Frame, n uint64) {
+	cover := int(f.Next - f.First)
+	kept := len(f.Words)
+	for i := range slices.Backward(ledgers) {
+		l := &ledgers[i].Ledger
+		l.Kept, l.Read = kept, kept
+		for j := range l.Entries {
+			e := &l.Entries[j]
+			e.Numbers = bitsFrom(e.Numbers, n, cover)
+			e.Count = popcount(e.Numbers)
+			l.Read += e.Count
+		}
+		kept = l.Read
+	}
+	at := *f
+	for i := range ledgers {
+		at.Ledger = ledgers[i].Ledger
+		s.w.Ledger(&at) // an error stays in the Writer
+	}
+	s.w.Words(f)
 }
 
 // ledgersOf returns the ledgers that stand before a words or late frame. They are good until the next ledger frame.
@@ -306,7 +390,7 @@ func (s *Splitter) words(f *Frame) error {
 		}
 	}
 	if f.Kind == KindWords {
-		return nil
+		return s.w.err
 	}
 	for k := range s.parts {
 		// The horizon goes on, and may leave the late words' newest orbits behind.
@@ -334,6 +418,9 @@ func (s *Splitter) gap(first uint64) error {
 func (s *Splitter) target(k int, f *Frame) *part {
 	p := s.parts[k]
 	_ = s.close(k) // an error stays in the Writer
+	if p.ended {
+		s.w.fail(p.check(false))
+	}
 	p.open, p.frame = true, s.frame
 	p.f = Frame{Kind: f.Kind, First: p.next, Epoch: f.Epoch, Horizon: s.horizon(f.Epoch), Open: s.oldest,
 		Words: p.f.Words[:0], Newest: p.f.Newest[:0], Present: p.f.Present[:0]}
@@ -365,6 +452,13 @@ func (s *Splitter) piece(f *Frame, words []uint64, k int) {
 		s.next++
 		p := s.parts[to]
 		if p.frame != s.frame {
+			if p.next < p.have {
+				p.next++
+				if f.Kind == KindLate {
+					p.late++
+				}
+				continue
+			}
 			p = s.target(int(to), f)
 		}
 		if len(p.f.Present) > 0 {
@@ -419,10 +513,15 @@ func (s *Splitter) sparse(f *Frame, from, to, k int) int {
 			continue
 		}
 		p := s.parts[0]
-		if p.frame != s.frame {
-			p = s.target(0, f)
+		if p.next < p.have {
+			p.next++
+			s.pos[i-from] = leftOut
+		} else {
+			if p.frame != s.frame {
+				p = s.target(0, f)
+			}
+			s.pos[i-from] = p.setAbsent()
 		}
-		s.pos[i-from] = p.setAbsent()
 		s.recent[s.next%recentLen] = 0
 		s.next++
 		i++
@@ -471,10 +570,13 @@ func (s *Splitter) setAside(l *Ledger, cut, from, to int) {
 			if at += bits.TrailingZeros64(rest); at >= to+cut {
 				break
 			}
+			pos := int(s.pos[at-cut-from])
+			if pos == leftOut {
+				continue
+			}
 			if mine == nil {
 				mine = p.aside(l.Stage, e.Reason)
 			}
-			pos := int(s.pos[at-cut-from])
 			for len(mine.Numbers) <= pos/64 {
 				mine.Numbers = append(mine.Numbers, 0)
 			}
@@ -552,7 +654,7 @@ func (s *Splitter) close(k int) error {
 	if f.Chambers != nil {
 		p.chambers = f.Chambers
 	}
-	if err := s.begin(p); err != nil {
+	if err := s.begin(p, f.First); err != nil {
 		return err
 	}
 	cover := int(f.Next - f.First)
@@ -627,6 +729,9 @@ func (s *Splitter) mark(f *Frame) error {
 		s.place.Newest, s.place.Time, s.place.Serial = m.Newest, m.Time, m.Serial
 	}
 	for k, p := range s.parts {
+		if p.quiet() {
+			continue
+		}
 		if err := s.room(k, HeaderSize+3*MaxText+256); err != nil {
 			return err
 		}
@@ -653,7 +758,7 @@ func (s *Splitter) room(k, size int) error {
 			return err
 		}
 	}
-	return s.begin(p)
+	return s.begin(p, p.next)
 }
 
 // here is a frame header with what f says, where a part is.
@@ -666,7 +771,15 @@ func (s *Splitter) end(f *Frame) error {
 	if err := s.gap(f.First); err != nil {
 		return err
 	}
+	for _, p := range s.parts {
+		if err := p.check(true); err != nil && !f.End.Stopped {
+			return err
+		}
+	}
 	for k, p := range s.parts {
+		if p.quiet() {
+			continue
+		}
 		if err := s.room(k, HeaderSize+MaxText+64); err != nil {
 			return err
 		}
@@ -721,7 +834,7 @@ func (s *Splitter) Behind() bool {
 }
 
 func (s *Splitter) behind(p *part) bool {
-	if s.n == 1 {
+	if s.n == 1 || p.quiet() {
 		return false
 	}
 	return p.oldest < s.oldest || slices.ContainsFunc(s.epochs, func(e reached) bool { return !p.heard(e) })
@@ -736,7 +849,7 @@ func (s *Splitter) Tell() error {
 		if err := s.close(k); err != nil {
 			return err
 		}
-		if err := s.begin(p); err != nil {
+		if err := s.begin(p, p.next); err != nil {
 			return err
 		}
 		for _, e := range s.epochs {

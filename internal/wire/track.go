@@ -5,6 +5,8 @@ import "math/bits"
 // A Track follows the numbers of one lane, so that nothing is counted twice or lost unseen.
 type Track struct {
 	next  uint64
+	floor uint64 // records below are in a ledger already
+	lost  bool
 	aside []Aside
 	lane  *Lane  // the lane frame that aside stands behind
 	first uint64 // the stretch of aside
@@ -17,11 +19,37 @@ type Aside struct {
 	Count         int
 }
 
-// NewTrack follows a lane from its floor on.
-func NewTrack(l *Lane) *Track { return &Track{next: l.FloorNumber} }
+// NewTrack follows a lane from its floor on; one that is Resumed from where its lane frame stands, so that records come again that are in a
+// ledger already.
+func NewTrack(l *Lane) *Track {
+	if l.Resumed() {
+		return &Track{next: min(l.Start, l.FloorNumber), floor: l.FloorNumber}
+	}
+	return &Track{next: l.FloorNumber}
+}
 
 // Next returns the number that is expected next.
 func (t *Track) Next() uint64 { return t.next }
+
+// Floor returns the number below which records are in a ledger already: Admit counts nothing of them, but hands them on. 0 for a lane that is not Resumed.
+func (t *Track) Floor() uint64 { return t.floor }
+
+// Again returns how many words at the beginning of a frame, which was admitted, have numbers below the floor.
+func (t *Track) Again(f *Frame) int {
+	switch {
+	case f.First >= t.floor:
+		return 0
+	case f.Next <= t.floor:
+		return len(f.Words)
+	case f.Present != nil:
+		return countBelow(f.Present, t.floor-f.First)
+	}
+	return int(t.floor - f.First)
+}
+
+// Lost reports whether records below the floor did not come before the frame that was admitted last. They are in a ledger, so they are not missing,
+// but what is not written yet lacks them.
+func (t *Track) Lost() bool { return t.lost }
 
 // Ledger takes a ledger frame, which Admit applies to the frame that follows.
 func (t *Track) Ledger(f *Frame) {
@@ -29,11 +57,12 @@ func (t *Track) Ledger(f *Frame) {
 		t.aside = t.aside[:0] // nothing followed it
 	}
 	t.first, t.upTo, t.lane = f.First, f.Next, f.Lane
+	from := max(t.next, t.floor)
 	for i := range f.Ledger.Entries {
 		e := &f.Ledger.Entries[i]
 		n := e.Count
-		if f.First < t.next {
-			n -= countBelow(e.Numbers, min(t.next, f.Next)-f.First)
+		if f.First < from {
+			n -= countBelow(e.Numbers, min(from, f.Next)-f.First)
 		}
 		if n > 0 {
 			t.aside = append(t.aside, Aside{f.Ledger.Stage, e.Reason, n})
@@ -48,9 +77,10 @@ func (t *Track) Admit(f *Frame) (aside []Aside, missing, doubled uint64) {
 		aside = t.aside
 	}
 	t.aside = t.aside[:0]
-	t.first, t.upTo, t.lane = 0, 0, nil
+	t.first, t.upTo, t.lane, t.lost = 0, 0, nil, false
 	if f.First > t.next {
-		missing = f.First - t.next
+		missing = f.First - min(max(t.next, t.floor), f.First)
+		t.lost = t.next < t.floor
 	}
 	if f.First < t.next {
 		doubled = min(t.next, f.Next) - f.First
@@ -58,6 +88,9 @@ func (t *Track) Admit(f *Frame) (aside []Aside, missing, doubled uint64) {
 	}
 	t.next = max(t.next, f.Next)
 	absent := int(f.Next-f.First) - len(f.Words)
+	if f.First < t.floor {
+		absent -= int(min(t.floor, f.Next)-f.First) - t.Again(f)
+	}
 	for _, a := range aside {
 		absent -= a.Count
 	}
@@ -95,15 +128,19 @@ func (f *Frame) cutBelow(n uint64) {
 		f.Chambers = f.Chambers[k:]
 	}
 	if f.Present != nil {
-		cover := int(f.Next - f.First)
-		present := make([]uint64, bitmapLen(cover))
-		for i := range present {
-			at := n + uint64(i)*64
-			present[i] = f.Present[at/64] >> (at % 64)
-			if at%64 != 0 && at/64+1 < uint64(len(f.Present)) {
-				present[i] |= f.Present[at/64+1] << (64 - at%64)
-			}
-		}
-		f.Present = present
+		f.Present = bitsFrom(f.Present, n, int(f.Next-f.First))
 	}
+}
+
+// bitsFrom returns a bitmap of which the first n bits are cut off; cover bits are left.
+func bitsFrom(b []uint64, n uint64, cover int) []uint64 {
+	rest := make([]uint64, bitmapLen(cover))
+	for i := range rest {
+		at := n + uint64(i)*64
+		rest[i] = b[at/64] >> (at % 64)
+		if at%64 != 0 && at/64+1 < uint64(len(b)) {
+			rest[i] |= b[at/64+1] << (64 - at%64)
+		}
+	}
+	return rest
 }

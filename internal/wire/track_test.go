@@ -86,13 +86,20 @@ func TestTrackAgainstModel(t *testing.T) {
 		fates := randomFates(r, n)
 		floor := uint64(r.IntN(2) * r.IntN(n))
 		lane := &Lane{Run: "demo", K: 1, N: 1, FloorNumber: floor}
+		expected := floor
+		if r.IntN(2) == 0 {
+			// It is taken up below the floor: records come again that are in a ledger.
+			lane.FloorOrbit = 1
+			lane.Start = r.Uint64N(floor + 1)
+			expected = lane.Start
+		}
 		most := 1 + r.IntN(200)
 
 		// Frames that go on, go back, and leave gaps; and ledgers that nothing follows.
 		want := map[string]int{}
 		var wantWords []uint64
 		var wantMissing, wantDoubled uint64
-		expected := floor
+		wantAgain, wantLost := 0, false
 		stream := build(t, func(w *Writer) {
 			w.Preamble()
 			w.Lane(&Frame{}, lane)
@@ -124,18 +131,26 @@ func TestTrackAgainstModel(t *testing.T) {
 				}
 				next := min(at+r.Uint64N(uint64(most)+1), uint64(n))
 				writeStretch(w, fates, at, next, r.IntN(3) == 0)
-				if at > expected {
-					wantMissing += at - expected
+				for i := expected; i < at; i++ {
+					if i >= floor {
+						wantMissing++
+					} else {
+						wantLost = true
+					}
 				}
 				for i := at; i < next; i++ {
 					if i < expected {
 						wantDoubled++
 						continue
 					}
-					switch x := fates[i]; x.aside {
-					case "":
+					switch x := fates[i]; {
+					case x.aside == "":
 						wantWords = append(wantWords, x.word)
-					case "lost":
+						if i < floor {
+							wantAgain++
+						}
+					case i < floor:
+					case x.aside == "lost":
 						wantMissing++
 					default:
 						want[x.aside]++
@@ -149,7 +164,11 @@ func TestTrackAgainstModel(t *testing.T) {
 		got := map[string]int{}
 		var words []uint64
 		var missing, doubled uint64
+		again, lost := 0, false
 		track := NewTrack(lane)
+		if want := lane.Resumed(); (track.Floor() == floor) != (want || floor == 0) {
+			t.Fatalf("seed %d: the floor is %d, want %d: %v", seed, track.Floor(), floor, want)
+		}
 		rd := NewReader(bytes.NewReader(stream))
 		for {
 			f, err := rd.Next()
@@ -169,6 +188,11 @@ func TestTrackAgainstModel(t *testing.T) {
 					got[a.Stage+a.Reason] += a.Count
 				}
 				words = append(words, f.Words...)
+				k := track.Again(f)
+				again, lost = again+k, lost || track.Lost()
+				if k > 0 && f.First >= floor || k < len(f.Words) && f.Next <= floor {
+					t.Fatalf("seed %d: %d of the words %d–%d come again, the floor is %d", seed, k, f.First, f.Next, floor)
+				}
 				for i, w := range f.Words {
 					if f.Chambers[i] != uint8(w%33) || f.Kind == KindLate && f.Newest[i] != uint32(w)+1 {
 						t.Fatalf("seed %d: the chambers or newest orbits are not those of the words", seed)
@@ -179,9 +203,9 @@ func TestTrackAgainstModel(t *testing.T) {
 				}
 			}
 		}
-		if track.Next() != expected || missing != wantMissing || doubled != wantDoubled || !slices.Equal(words, wantWords) || !reflect.DeepEqual(got, want) {
-			t.Fatalf("seed %d: next %d, missing %d, doubled %d, aside %v, %d words; want %d, %d, %d, %v, %d", seed,
-				track.Next(), missing, doubled, got, len(words), expected, wantMissing, wantDoubled, want, len(wantWords))
+		if track.Next() != expected || missing != wantMissing || doubled != wantDoubled || !slices.Equal(words, wantWords) || !reflect.DeepEqual(got, want) || again != wantAgain || lost != wantLost {
+			t.Fatalf("seed %d: next %d, missing %d, doubled %d, aside %v, %d words, %d again, lost %v; want %d, %d, %d, %v, %d, %d, %v", seed,
+				track.Next(), missing, doubled, got, len(words), again, lost, expected, wantMissing, wantDoubled, want, len(wantWords), wantAgain, wantLost)
 		}
 		if doubled > 0 && len(want) > 0 {
 			overlaps++

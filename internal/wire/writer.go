@@ -226,8 +226,10 @@ func (w *Writer) Lane(f *Frame, lane *Lane) error {
 	b = append(b, lane.Run...)
 	b = append(b, uint8(len(lane.Form)))
 	b = append(b, lane.Form...)
-	b = append(b, uint8(len(lane.Settings)))
-	b = append(b, lane.Settings...)
+	if lane.Settings != "" {
+		b = append(b, uint8(len(lane.Settings)))
+		b = append(b, lane.Settings...)
+	}
 	return w.commit(f.at(KindLane), len(b)-HeaderSize)
 }
 
