@@ -296,7 +296,7 @@ func (s *server) trend(h http.Header, r *http.Request) (kind string, body []byte
 	var t doc
 	t.open('{')
 	t.value("Columns", history.Columns(s.chambers()))
-	t.raw("Rows", s.rows(from, to))
+	t.raw("Rows", s.rows(s.windows(from, to)))
 	t.close('}')
 	return jsonKind, append(t.b, '\n'), nil
 }
@@ -306,16 +306,18 @@ func trendCSV(list []*history.Window, chambers int) []byte {
 	b := []byte(strings.Join(history.Columns(chambers), ",") + "\n")
 	var row []byte
 	for _, w := range list {
-		// The only text of a row is its second member.
+		// The only text of a row is its second member, the only list its last.
 		bare := *w
-		bare.Run = ""
+		bare.Run, bare.Missing = "", nil
 		row = history.AppendRow(row[:0], &bare, chambers)
-		id, rest, _ := bytes.Cut(row[1:len(row)-1], []byte(`,"",`))
+		id, rest, _ := bytes.Cut(row[1:len(row)-len("[]]")], []byte(`,"",`))
 		b = append(b, id...)
 		b = append(b, ',')
 		b = appendCell(b, w.Run)
 		b = append(b, ',')
 		b = append(b, rest...)
+		missing := fmt.Sprint(w.Missing)
+		b = appendCell(b, missing[1:len(missing)-1])
 		b = append(b, '\n')
 	}
 	return b
@@ -355,10 +357,11 @@ func (s *server) serveWindows(w http.ResponseWriter, r *http.Request) {
 		failed(w, r, err)
 		return
 	}
-	// A line of an id never changes while the server runs.
+	// A line of an id changes only with a revision while the server runs.
 	ids := fmt.Appendf(nil, "%d", s.started.UnixNano())
 	for _, win := range list {
 		ids = strconv.AppendInt(append(ids, ','), win.ID, 10)
+		ids = strconv.AppendInt(append(ids, '.'), win.Change, 10)
 	}
 	if unchanged(w, r, tagOf(ids)) {
 		return
@@ -409,6 +412,7 @@ func (s *server) runList(http.Header, *http.Request) (kind string, body []byte, 
 			t.float("Start", e.Start, 7)
 			t.float("End", e.End, 7)
 			t.int("Windows", int64(e.Windows))
+			t.int("Revised", int64(e.Revised))
 			t.int("Hits", e.Hits)
 			t.bit("Stale", e.Stale)
 			t.close('}')

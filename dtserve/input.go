@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"strings"
 	"time"
@@ -90,7 +89,9 @@ func (s *server) take(text []byte, number int64, at time.Time) {
 		return
 	case err != nil:
 		s.badLine(number, err)
-		return
+		if !errors.Is(err, history.ErrTooLate) {
+			return
+		}
 	}
 	if s.log != nil {
 		s.log.Append(text)
@@ -100,15 +101,12 @@ func (s *server) take(text []byte, number int64, at time.Time) {
 
 // isOld reports whether an error only says that a line, or a newer one of its window, is there already.
 func isOld(err error) bool {
-	return errors.Is(err, history.ErrDouble) || errors.Is(err, history.ErrSuperseded)
+	return errors.Is(err, hist.ErrDouble) || errors.Is(err, history.ErrDouble) || errors.Is(err, history.ErrSuperseded)
 }
 
 // line takes a line, which may be one of the log.
 func (s *server) line(l *hist.Line, text []byte, arrived int64, isNew bool) error {
 	if l.Progress || l.Lane[0] > 0 {
-		if s.seen.has(text) {
-			return history.ErrDouble
-		}
 		s.runs.Emit = func(w hist.Window) error {
 			if w.Number == hist.NoNumber && (len(w.Counts.Chambers) == 0 || w.Counts.Total() == 0 && w.Counts.Ledger.Empty()) {
 				return nil
@@ -117,48 +115,21 @@ func (s *server) line(l *hist.Line, text []byte, arrived int64, isNew bool) erro
 			whole.Index, whole.Node = arrived, l.Node
 			return s.add(whole, whole.Append(nil), arrived, isNew)
 		}
-		err := s.runs.Add(l)
-		if err == nil {
-			s.seen.add(text)
-		}
-		return err
+		return s.runs.Add(l)
 	}
 	return s.add(l, text, arrived, isNew)
 }
 
-// A known has the newest lines of lanes, by their hashes. One that comes again, from a source that was read again, is not to be added up again
-// when its run has been let go.
-type known struct {
-	seed maphash.Seed
-	have map[uint64]bool
-	ring []uint64
-	next int
-}
-
-const maxKnown = 1 << 16
-
-func (k *known) has(text []byte) bool { return k.have[maphash.Bytes(k.seed, text)] }
-
-func (k *known) add(text []byte) {
-	if k.have == nil {
-		k.have, k.ring = map[uint64]bool{}, make([]uint64, maxKnown)
-	}
-	sum := maphash.Bytes(k.seed, text)
-	delete(k.have, k.ring[k.next])
-	k.have[sum], k.ring[k.next] = true, sum
-	k.next = (k.next + 1) % maxKnown
-}
-
-// add takes a line of whole runs.
+// add takes a line of whole runs. With history.ErrTooLate its ledger was taken.
 func (s *server) add(l *hist.Line, text []byte, arrived int64, isNew bool) error {
-	w, err := s.history.Add(l, text, arrived)
-	if err != nil {
+	w, was, err := s.history.Add(l, text, arrived)
+	if err != nil && !errors.Is(err, history.ErrTooLate) {
 		return err
 	}
 	s.judging.Lock()
 	s.judge.Add(&verdict.Window{
 		ID: w.ID, Run: w.Run, Epoch: w.Epoch, Arrived: w.Arrived, End: w.End, Live: w.Live,
-		Revision: w.Revision, Bookkeeping: w.Bookkeeping, Bare: w.Bare,
+		Revision: w.Revision, Bookkeeping: w.Bookkeeping, Bare: w.Bare, Missing: len(w.Missing), Lanes: w.Lanes,
 	}, l.Counts)
 	s.judging.Unlock()
 	if l.Node != "" {
@@ -167,9 +138,9 @@ func (s *server) add(l *hist.Line, text []byte, arrived int64, isNew bool) error
 		s.mu.Unlock()
 	}
 	if isNew {
-		s.metrics.count(w, l.Counts)
+		s.metrics.count(w, was, &l.Counts.Ledger, w == s.history.Newest())
 	}
-	return nil
+	return err
 }
 
 // node returns the host that the newest lines come from.

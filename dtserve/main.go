@@ -12,6 +12,10 @@
 // what is no longer kept. A line that can't be used is counted, told, shown on the page and skipped. With --log FILE every line is
 // appended to FILE, durably, and the lines that are in it already are taken first: so a restart has its history back.
 //
+// A window that dthist --merge wrote without lanes that were silent is shown at once, and says which they were. When it comes again, whole, with a higher
+// Revision, it takes the place of what it was before, everywhere: in the sums, in the trends, and on pages that are open. Its ledger has only what
+// no line before had, and is added to theirs. A line that is there already, or of an older revision, is dropped.
+//
 // When the input ends the page stays up and says so; --exit ends then. ^C is for the whole pipe: dtserve takes what still comes,
 // for 2 s at most, and stops. A second ^C kills. SIGTERM stops it at once. All who look on are told.
 //
@@ -35,7 +39,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"io/fs"
 	"net"
@@ -135,13 +138,13 @@ type server struct {
 	wake    chan struct{}
 	shown   atomic.Pointer[snapshot] // what clients see
 	told    int64                    // newest window that was in an event; of the publishing goroutine
+	changes int64                    // how many revisions were in events; likewise
 
 	// Of the goroutine that reads.
 	runs    hist.Runs
 	log     *Log // or nil
 	saidBad time.Time
 	unsaid  int
-	seen    known
 
 	stopping atomic.Bool // nothing more is read, also of the log
 
@@ -203,7 +206,7 @@ func newServer(env *tool.Env, cli *flags) (*server, *tls.Config, error) {
 	s := &server{
 		env: env, title: cli.Title, version: tool.Version, started: time.Now(), recent: cli.Recent, staleAfter: cli.StaleAfter,
 		history: history.New(cli.History, int64(cli.Memory)/2), thresholds: verdict.Default(), hub: newHub(cli.Clients),
-		heavy: make(chan struct{}, heavyAtOnce), wake: make(chan struct{}, 1), runs: hist.Runs{Max: maxRuns}, seen: known{seed: maphash.MakeSeed()},
+		heavy: make(chan struct{}, heavyAtOnce), wake: make(chan struct{}, 1), runs: hist.Runs{Max: maxRuns},
 	}
 	debug.SetMemoryLimit(int64(cli.Memory) * 7 / 8)
 	if cli.Thresholds != "" {
@@ -467,7 +470,7 @@ func readReference(name string) (*reference, error) {
 	defer f.Close()
 	digest := sha256.New()
 	lines := tool.LinesOf(io.TeeReader(f, digest), hist.MaxLine)
-	h := history.New(1000, 64<<20)
+	h := history.New(4096, 64<<20) // lanes may come back after half as many windows
 	var last *history.Window
 	for {
 		text, number, err := lines.Next()
@@ -480,7 +483,12 @@ func readReference(name string) (*reference, error) {
 				if l.Progress || l.Lane[0] > 0 {
 					err = errors.New("a partial line (hint: dthist --merge)")
 				} else {
-					last, err = h.Add(l, text, l.Index)
+					var w *history.Window
+					if w, _, err = h.Add(l, text, l.Index); err == nil {
+						last = w
+					} else if isOld(err) {
+						err = nil // lines are written at least once
+					}
 				}
 			}
 		}

@@ -22,6 +22,7 @@ const maxReasons = 64
 type counters struct {
 	set     *metrics.Set
 	windows *metrics.Counter
+	revised *metrics.Counter // windows that came again, with the lanes that were silent before
 	bad     *metrics.Counter
 	doubled *metrics.Counter // lines that were there already
 
@@ -32,7 +33,7 @@ type counters struct {
 func newCounters(s *server) *counters {
 	metrics.ExposeMetadata(true)
 	set := metrics.NewSet()
-	c := &counters{set: set, windows: set.NewCounter("dt_windows_total"), bad: set.NewCounter("dt_bad_lines_total"),
+	c := &counters{set: set, windows: set.NewCounter("dt_windows_total"), revised: set.NewCounter("dt_revised_windows_total"), bad: set.NewCounter("dt_bad_lines_total"),
 		doubled: set.NewCounter("dt_doubled_lines_total"), reasons: map[[2]string]bool{}}
 	gauge := func(name string, f func() float64) { set.NewGauge(name, f) }
 	gauge("dt_lag_seconds", func() float64 {
@@ -51,15 +52,29 @@ func newCounters(s *server) *counters {
 	return c
 }
 
-// count counts a line.
-func (c *counters) count(w *history.Window, o *hist.Counts) {
-	if !w.Bookkeeping {
+// count counts a line: of a window that takes the place of others what it has more than they, and its own ledger, which is no part of theirs.
+func (c *counters) count(w *history.Window, was []*history.Window, l *hist.Ledger, newest bool) {
+	switch {
+	case len(was) > 0:
+		c.revised.Inc()
+	case !w.Bookkeeping:
 		c.windows.Inc()
 	}
+	triggers := w.Triggers
+	for _, v := range was {
+		triggers -= v.Triggers
+	}
+	c.set.GetOrCreateCounter("dt_triggers_total").AddInt64(max(triggers, 0))
 	for i, n := range w.Counts {
 		name := fmt.Sprintf(`{chamber="%d"}`, i+1)
-		c.set.GetOrCreateCounter("dt_hits_total" + name).AddInt64(n)
-		if !w.Bookkeeping && !w.Bare {
+		more := n
+		for _, v := range was {
+			if i < len(v.Counts) {
+				more -= v.Counts[i]
+			}
+		}
+		c.set.GetOrCreateCounter("dt_hits_total" + name).AddInt64(max(more, 0))
+		if newest && !w.Bookkeeping && !w.Bare {
 			rate := 0.0 // of a source that is silent
 			if w.Live > 0 {
 				rate = float64(n) / w.Live
@@ -67,8 +82,6 @@ func (c *counters) count(w *history.Window, o *hist.Counts) {
 			c.set.GetOrCreateGauge("dt_rate_hz"+name, nil).Set(rate)
 		}
 	}
-	c.set.GetOrCreateCounter("dt_triggers_total").AddInt64(w.Triggers)
-	l := &o.Ledger
 	c.set.GetOrCreateGauge("dt_pending_hits", nil).Add(float64(l.Pending))
 	for _, term := range []struct {
 		name string

@@ -34,7 +34,8 @@ type snapshot struct {
 	ended  bool
 	body   []byte // the members that do not change with the time
 	from   int64  // id from which on the windows are in rows
-	rows   []byte // trend rows since the event before, a JSON list
+	change int64  // revisions until now
+	rows   []byte // trend rows since the event before, those of revised windows first, a JSON list
 }
 
 // Phases.
@@ -75,7 +76,8 @@ func (s *server) now() present {
 	t.int("Rows_From", n.from)
 	t.raw("Rows", n.rows)
 	t.close('}')
-	return present{number: n.number, id: n.id, quiet: s.phase(n, at) == live, text: appendEvent(nil, stateEvent, n.id, t.b)}
+	// Revisions have no id of their own.
+	return present{number: n.number, id: n.id, quiet: s.phase(n, at) == live && n.change == 0, text: appendEvent(nil, stateEvent, n.id, t.b)}
 }
 
 // hello returns what each client of /events gets first.
@@ -110,7 +112,7 @@ func (s *server) publish() {
 	s.shown.Store(n)
 	p := s.now()
 	if s.hub.publish(p.text) {
-		s.told = n.id
+		s.told, s.changes = n.id, n.change
 	}
 }
 
@@ -185,7 +187,7 @@ func (s *server) snapshot() *snapshot {
 		s.present(&t, newest)
 		s.spans(&t, newest)
 		n.from = max(s.told+1, n.id-eventRows+1)
-		n.rows = s.rows(n.from, n.id)
+		n.rows = s.rows(append(s.revised(&t, n), s.windows(n.from, n.id)...))
 	}
 	s.report(&t, stateCleared)
 	n.body = t.b
@@ -228,11 +230,26 @@ func (s *server) spans(t *doc, newest *history.Window) {
 	}
 }
 
+// revised returns the windows before those of an event that were revised since the event before, none where they are too many, and writes from which
+// revision on they are told.
+func (s *server) revised(t *doc, n *snapshot) []*history.Window {
+	list, change := s.history.Revised(s.changes)
+	list = slices.DeleteFunc(list, func(w *history.Window) bool { return w.ID >= n.from })
+	n.change = change
+	from := s.changes
+	if len(list) > eventRows {
+		list, from = nil, change
+	}
+	t.int("Revised", change)
+	t.int("Revised_From", from)
+	return list
+}
+
 // rows returns trend rows.
-func (s *server) rows(from, to int64) []byte {
+func (s *server) rows(list []*history.Window) []byte {
 	n := s.chambers()
 	b := []byte{'['}
-	for i, w := range s.windows(from, to) {
+	for i, w := range list {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -278,7 +295,7 @@ func (s *server) fullState() []byte {
 	t.b = append(t.b, n.body...)
 	from := max(n.id-stateRows+1, s.history.Oldest())
 	t.int("Rows_From", from)
-	t.raw("Rows", s.rows(from, n.id))
+	t.raw("Rows", s.rows(s.windows(from, n.id)))
 	t.value("Columns", history.Columns(s.chambers()))
 	t.raw("Config", s.config)
 	t.close('}')
@@ -382,6 +399,13 @@ func (s *server) view(t *doc, key string, w *history.Window, sum *history.Sum, t
 	t.float("Seconds", sum.Seconds, 7)
 	t.float("Live", liveTime, 7)
 	t.bit("Complete", sum.Complete)
+	t.int("Incomplete", int64(sum.Incomplete))
+	t.int("Revised", int64(sum.Revised))
+	t.int("Revision", sum.Revision)
+	if len(sum.Missing) > 0 {
+		t.value("Missing", sum.Missing)
+		t.int("Lanes", int64(sum.Lanes))
+	}
 	t.list("Arrived")
 	for _, at := range sum.Arrived {
 		t.comma()

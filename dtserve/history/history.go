@@ -27,9 +27,9 @@ import (
 // Errors of a History, for errors.Is.
 var (
 	ErrNotKept    = errors.New("not kept")
-	ErrDouble     = errors.New("the same line is here already, byte for byte")
+	ErrDouble     = errors.New("the same line is here already")
 	ErrSuperseded = errors.New("a later revision of the same window is here already")
-	ErrTooLate    = errors.New("a revision of a window that is no longer kept")
+	ErrTooLate    = errors.New("a revision of a window that is no longer kept; only its ledger is counted")
 )
 
 // A History is the newest result lines.
@@ -50,20 +50,24 @@ type History struct {
 	kept    int      // of all: those with a Window
 	bytes   int64    // of all, and of the groups' sums
 	newest  *entry   // that is not bookkeeping, if there is one
+	changes int64    // windows that took the place of others
 	runs    []*run   // by their first lines
 	present *run     // the one that started last
 }
 
-// An entry is a line. It is never changed: one in whose place a revision came gives way to an entry without Window.
+// An entry is a line. It is never changed: another takes the place of one that is revised. Of several lines of a window the revision takes the place of the
+// first; the others give way to entries without Window.
 type entry struct {
-	w     *Window
-	id    int64
-	g     *group
-	place int64 // in its group: 0, 1, …
-	zip   []byte
-	size  int // of the text
-	hash  uint64
-	late  bool // it came behind newer windows of its group
+	w       *Window
+	id      int64
+	g       *group
+	place   int64 // in its group: 0, 1, …
+	zip     []byte
+	size    int    // of the text
+	hash    uint64 // of the text as it came
+	records uint64 // hash of the stretches of records that it came with, and of what they gave; 0: none, and of no window
+	late    bool   // it came behind newer windows of its group
+	version int    // how many entries were in its place before
 }
 
 // A run is the lines with one run name.
@@ -131,81 +135,134 @@ func New(maxWindows int, maxBytes int64) *History {
 }
 
 // Add takes a line, which is neither kept nor changed, and its text, which is copied, without a line feed. arrived is in unix µs. An error says in a
-// few words why the line can't be taken.
+// few words why the line can't be taken. was are the windows that it takes the place of, if it is a revision.
+//
+// With ErrTooLate what it would replace can't be taken out of the sums any more. Then its ledger alone is taken, as bookkeeping: w is that.
 //
 // A line belongs to the run that it names; one that was not there before becomes the present run. Lines of the other clocks name it in their
 // spans or lanes; an empty one that names none belongs to the present run, and bare lines to a run without a name.
-func (h *History) Add(l *hist.Line, text []byte, arrived int64) (*Window, error) {
+func (h *History) Add(l *hist.Line, text []byte, arrived int64) (w *Window, was []*Window, err error) {
 	if l.Progress || l.Lane != [2]int{} {
-		return nil, errors.New("a line of one lane, which has to be merged first")
+		return nil, nil, errors.New("a line of one lane, which has to be merged first")
 	}
 	h.adding.Lock()
 	defer h.adding.Unlock()
 	text = bytes.TrimRight(text, "\r\n")
-	w := newWindow(l, arrived)
-	r, g := h.find(l, w.Settings)
-	w.ID, w.Run, w.Settings = h.next, r.name, g.settings
-	if w.Number == hist.NoNumber {
-		w.Epoch = lastEpoch(l, r.name)
-	}
-	e := &entry{w: w, id: w.ID, g: g, place: g.end(), size: len(text), hash: maphash.Bytes(h.seed, text)}
-	e.late = w.Number != hist.NoNumber && !g.newest.below(w.key())
+	r, g := h.find(l, l.Counts.Set.Digest())
+	e := h.newEntry(l, g, arrived)
+	e.hash = maphash.Bytes(h.seed, text)
 	taken, err := g.supersedes(e, l.Index)
-	if err != nil {
-		return nil, err
+	tooLate := errors.Is(err, ErrTooLate)
+	switch {
+	case tooLate:
+		l = ledgerOf(l)
+		text = l.Append(nil)
+		hash := e.hash
+		e = h.newEntry(l, g, arrived)
+		e.hash = hash
+	case err != nil:
+		return nil, nil, err
+	case len(taken) > 0:
+		if err = h.revise(e, l, taken); err != nil {
+			return nil, nil, err
+		}
+		for _, t := range taken {
+			was = append(was, t.w)
+		}
+		return e.w, was, h.evict()
 	}
+	if err = h.append(e, l, text, r); err == nil {
+		err = h.evict()
+	}
+	if err == nil && tooLate {
+		err = ErrTooLate
+	}
+	return e.w, nil, err
+}
 
-	isPresent := r == h.present || r.first == 0
-	line, list, head, tail, tailFrom := partOf(l), g.list, g.head, g.tail, g.tailFrom
-	sum, err := plus(tail, line) // which also says whether the line fits
-	if err != nil {
-		return nil, err
+// newEntry returns the entry of a line at the end of a group, but for its text.
+func (h *History) newEntry(l *hist.Line, g *group, arrived int64) *entry {
+	w := newWindow(l, arrived)
+	w.ID, w.Run, w.Settings = h.next, g.run.name, g.settings
+	if w.Number == hist.NoNumber {
+		w.Epoch = lastEpoch(l, g.run.name)
 	}
-	if len(taken) > 0 {
-		if list, head, tail, err = h.without(g, taken); err != nil {
-			return nil, err
-		}
-		if sum, err = plus(tail, line); err != nil {
-			return nil, err
-		}
+	return &entry{w: w, id: w.ID, g: g, place: g.end(), records: h.records(l, w), late: w.Number != hist.NoNumber && !g.newest.below(w.key())}
+}
+
+// records returns a hash of the stretches of records that a line covers, and of what they gave. Lines of one window that are equal in it are the same one, though
+// their texts may differ in who wrote them, and when.
+func (h *History) records(l *hist.Line, w *Window) uint64 {
+	type stretch struct {
+		run         string
+		k, n        uint32
+		first, next uint64
+	}
+	var m maphash.Hash
+	m.SetSeed(h.seed)
+	some := false
+	for _, s := range joinSources(nil, l.Lanes) {
+		some = some || s.Next > s.First
+		maphash.WriteComparable(&m, stretch{s.Run, s.K, s.N, s.First, s.Next})
+	}
+	if !some && w.Number == hist.NoNumber {
+		return 0
+	}
+	for _, n := range slices.Concat(w.Counts, w.Late, w.FPGAHits, []int64{w.Triggers}) {
+		maphash.WriteComparable(&m, n)
+	}
+	return max(m.Sum64(), 1)
+}
+
+// pack keeps the text of an entry.
+func (h *History) pack(e *entry, text []byte) {
+	h.scratch = h.encoder.EncodeAll(text, h.scratch[:0])
+	e.zip, e.size = bytes.Clone(h.scratch), len(text)
+	if cap(h.scratch) > 1<<20 {
+		h.scratch = nil
+	}
+}
+
+// append puts a line behind all others.
+func (h *History) append(e *entry, l *hist.Line, text []byte, r *run) error {
+	g := e.g
+	isPresent := r == h.present || r.first == 0
+	line, head, tailFrom := partOf(l), g.head, g.tailFrom
+	sum, err := plus(g.tail, line) // which also says whether the line fits
+	if err != nil {
+		return err
 	}
 	if e.place-tailFrom == small {
 		// The tail is a block now.
-		if tail != nil && g.from <= tailFrom {
-			h.caches[1].put(key(list[tailFrom-g.from:]), tail)
+		if g.tail != nil && g.from <= tailFrom {
+			h.caches[1].put(key(g.list[tailFrom-g.from:]), g.tail)
 		}
 		if e.place%large == 0 && g.from <= e.place-large {
-			if _, err = h.block(list[e.place-large-g.from:], 2, true); err != nil {
-				return nil, err
+			if _, err = h.block(g.list[e.place-large-g.from:], 2, true); err != nil {
+				return err
 			}
 		}
 		if isPresent {
-			if head, err = plus(head, tail); err != nil {
-				return nil, err
+			if head, err = plus(head, g.tail); err != nil {
+				return err
 			}
 		}
 		tailFrom = e.place
 		if sum, err = plus(nil, line); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	h.scratch = h.encoder.EncodeAll(text, h.scratch[:0])
-	e.zip = bytes.Clone(h.scratch)
-	if cap(h.scratch) > 1<<20 {
-		h.scratch = nil
-	}
+	h.pack(e, text)
 
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if r.first == 0 {
-		r.first, r.since = e.id, arrived
+		r.first, r.since = e.id, e.w.Arrived
 		h.runs = append(h.runs, r)
 		h.setPresent(r)
 	}
 	if !slices.Contains(r.groups, g) {
 		r.groups = append(r.groups, g)
-	}
-	for _, t := range taken {
-		h.takeOut(t)
 	}
 	g.head, g.tail, g.tailFrom = head, sum, tailFrom
 	h.weigh(g)
@@ -214,7 +271,7 @@ func (h *History) Add(l *hist.Line, text []byte, arrived int64) (*Window, error)
 	h.next++
 	h.kept++
 	h.bytes += e.bytes()
-	if h.newest == nil || !w.Bookkeeping || h.newest.w.Bookkeeping {
+	if h.newest == nil || !e.w.Bookkeeping || h.newest.w.Bookkeeping {
 		h.newest = e
 	}
 	g.count(e, l)
@@ -223,8 +280,75 @@ func (h *History) Add(l *hist.Line, text []byte, arrived int64) (*Window, error)
 	if emptied {
 		h.prune()
 	}
-	h.mu.Unlock()
-	return w, h.evict()
+	return nil
+}
+
+// revise puts a line in the place of others of its window.
+func (h *History) revise(e *entry, l *hist.Line, taken []*entry) error {
+	g, first := e.g, taken[0]
+	l, text, err := h.united(l, taken)
+	if err != nil {
+		return err
+	}
+	e.id, e.place, e.late, e.version = first.id, first.place, first.late, first.version+1
+	e.w.ID, e.w.Change = first.id, h.changes+1
+	h.pack(e, text)
+	list := slices.Clone(g.list)
+	for _, t := range taken {
+		h.dropBlocks(g, t.place)
+		list[t.place-g.from] = t.gone()
+	}
+	list[e.place-g.from] = e
+	head, tail, err := h.sums(g, list)
+	if err != nil {
+		return err
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range taken {
+		h.takeOut(t)
+		if t == h.newest {
+			h.newest = e
+		}
+	}
+	h.bytes += e.bytes() - h.all[e.id-h.all[0].id].bytes()
+	h.kept++
+	h.all[e.id-h.all[0].id], g.list[e.place-g.from] = e, e
+	h.changes = e.w.Change
+	g.head, g.tail = head, tail
+	h.weigh(g)
+	g.count(e, l)
+	return nil
+}
+
+// united returns a line, and its text, with the ledgers and stretches of those that it replaces added to its own.
+func (h *History) united(l *hist.Line, taken []*entry) (*hist.Line, []byte, error) {
+	one, c := *l, *l.Counts
+	c.Ledger = hist.Ledger{}
+	c.Ledger.Add(&l.Counts.Ledger)
+	one.Counts = &c
+	for _, t := range taken {
+		p, err := h.block([]*entry{t}, 0, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, err := plus(p, partOf(l)); err != nil {
+			return nil, nil, err // it does not fit
+		}
+		c.Ledger.Add(&p.counts.Ledger)
+		one.Lanes = joinSources(p.sources, one.Lanes)
+	}
+	text := one.Append(nil)
+	back, err := hist.ParseAny(text)
+	return back, text, err
+}
+
+// ledgerOf returns a line that has only the ledger of another.
+func ledgerOf(l *hist.Line) *hist.Line {
+	c := hist.NewCounts(l.Counts.Set)
+	c.Ledger = l.Counts.Ledger
+	return &hist.Line{Index: l.Index, Window: hist.WindowInfo{Number: hist.NoNumber}, Counts: c, Node: l.Node, Lanes: l.Lanes}
 }
 
 // find returns the run and the group that a line belongs to; new ones are not yet among the others.
@@ -298,59 +422,67 @@ func lastEpoch(l *hist.Line, run string) uint32 {
 // end returns the place behind the last window.
 func (g *group) end() int64 { return g.from + int64(len(g.list)) }
 
-// supersedes returns the windows in whose place e comes, if any.
+// supersedes returns the windows in whose place e comes, if any, ascending by id.
 func (g *group) supersedes(e *entry, index int64) (taken []*entry, err error) {
-	if g.tail == nil || !e.late && index > g.index {
+	named := e.w.Number != hist.NoNumber
+	isOnce := e.records != 0 && (named || e.w.Bookkeeping) // its records can't be in two lines
+	if g.end() == 0 || !e.late && index > g.index && !(isOnce && !named) {
 		return nil, nil // it is the first, or newer than all
 	}
-	numbered := e.w.Number != hist.NoNumber
+	for _, have := range g.list {
+		if have.w == nil {
+			continue
+		}
+		sameName := have.w.key() == e.w.key() && have.w.Revision == e.w.Revision
+		if have.hash == e.hash || sameName && (e.w.Revision > 0 || isOnce && have.records == e.records) {
+			return nil, ErrDouble
+		}
+	}
+	if !named {
+		return nil, nil
+	}
 	for _, have := range g.list {
 		switch {
-		case have.w == nil:
-		case have.hash == e.hash && have.size == e.size:
-			return nil, ErrDouble
-		case !numbered || have.w.key() != e.w.key():
+		case have.w == nil || have.w.key() != e.w.key():
 		case have.w.Revision > e.w.Revision:
 			return nil, ErrSuperseded
 		case have.w.Revision < e.w.Revision:
 			taken = append(taken, have)
-			if have.place < g.goneTo {
-				return nil, ErrTooLate
-			}
 		}
 	}
-	// What is no longer kept can't be taken out of the sum of the run.
-	if numbered && e.w.Revision > 0 && len(taken) == 0 && g.evicted.number != hist.NoNumber && !g.evicted.below(e.w.key()) && !e.w.key().below(g.oldest) {
+	// What is no longer kept, or in the sum of what is not, can't be taken out of the sum of the run.
+	isGone := len(taken) == 0 && e.w.Revision > 0 && g.evicted.number != hist.NoNumber && !g.evicted.below(e.w.key()) && !e.w.key().below(g.oldest)
+	if isGone || len(taken) > 0 && taken[0].place < g.goneTo {
 		return nil, ErrTooLate
 	}
 	return taken, nil
 }
 
-// without returns a group's list with some windows taken out, and its head and tail.
-func (h *History) without(g *group, taken []*entry) (list []*entry, head, tail *part, err error) {
-	list = slices.Clone(g.list)
-	for _, t := range taken {
-		h.dropBlocks(g, t.place)
-		list[t.place-g.from] = &entry{id: t.id, g: g, place: t.place}
-	}
+// sums returns the head and the tail of a group that has this list.
+func (h *History) sums(g *group, list []*entry) (head, tail *part, err error) {
 	at := max(g.from, g.goneTo)
 	if g.run == h.present {
 		if at < g.tailFrom {
 			if head, err = h.sum(list[at-g.from : g.tailFrom-g.from]); err != nil {
-				return nil, nil, nil, err
+				return nil, nil, err
 			}
 		}
 		if head, err = plus(g.gone, head); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
 	}
 	tail, err = h.sum(list[max(at, g.tailFrom)-g.from:])
-	return list, head, tail, err
+	return head, tail, err
 }
 
-// takeOut takes out a window in whose place a revision comes.
+// gone returns what is in the place of an entry that was taken out.
+func (e *entry) gone() *entry {
+	return &entry{id: e.id, g: e.g, place: e.place, version: e.version + 1}
+}
+
+// takeOut takes out a window that was revised.
 func (h *History) takeOut(t *entry) {
-	none := &entry{id: t.id, g: t.g, place: t.place}
+	none := t.gone()
 	t.g.list[t.place-t.g.from] = none
 	h.all[t.id-h.all[0].id] = none
 	h.kept--
@@ -362,6 +494,7 @@ func (h *History) takeOut(t *entry) {
 			if list[i].Epoch == t.w.Epoch {
 				list[i].Windows--
 				list[i].Hits -= t.w.Total
+				list[i].Revised -= t.w.revised()
 			}
 		}
 	}
@@ -372,7 +505,7 @@ func (g *group) count(e *entry, l *hist.Line) {
 	w := e.w
 	g.index = max(g.index, l.Index)
 	g.totals.add(w, false)
-	g.run.last = e.id
+	g.run.last = max(g.run.last, e.id)
 	if w.Bookkeeping {
 		return
 	}
@@ -387,7 +520,7 @@ func (g *group) count(e *entry, l *hist.Line) {
 		}
 	}
 	for _, list := range []*[]EpochInfo{&g.epochs, &g.run.epochs} {
-		*list = addEpoch(*list, EpochInfo{Epoch: w.Epoch, First: e.id, Last: e.id, Windows: 1, Hits: w.Total})
+		*list = addEpoch(*list, EpochInfo{Epoch: w.Epoch, First: e.id, Last: e.id, Windows: 1, Hits: w.Total, Revised: w.revised()})
 		for i := range l.Counts.Spans {
 			if s := &l.Counts.Spans[i]; s.Run == g.run.name {
 				*list = addEpoch(*list, EpochInfo{Epoch: s.Epoch, First: e.id, Last: e.id,
@@ -402,7 +535,7 @@ func (e *entry) bytes() int64 {
 	const pointers = 4 * 8 // in both lists, which may have twice the room
 	n := int64(unsafe.Sizeof(*e)) + pointers + int64(cap(e.zip))
 	if w := e.w; w != nil {
-		n += int64(unsafe.Sizeof(*w)) + 8*int64(len(w.Counts)+len(w.Late)+len(w.Last)+len(w.FPGAHits))
+		n += int64(unsafe.Sizeof(*w)) + 8*int64(len(w.Counts)+len(w.Late)+len(w.Last)+len(w.FPGAHits)+len(w.Missing))
 	}
 	return n
 }
@@ -603,7 +736,22 @@ func (h *History) Windows(from, to int64) []*Window {
 	return out
 }
 
-// Text returns a line as it came, without a line feed. It is the caller's.
+// Revised returns the windows that took the place of others since a number that it returned before, as far as they are kept, by id; since 0: ever.
+func (h *History) Revised(since int64) (list []*Window, now int64) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.changes == since {
+		return nil, since
+	}
+	for _, e := range h.all {
+		if e.w != nil && e.w.Change > since {
+			list = append(list, e.w)
+		}
+	}
+	return list, h.changes
+}
+
+// Text returns a line as it came, or with what it took over from those that it replaced; without a line feed. It is the caller's.
 func (h *History) Text(id int64) ([]byte, error) {
 	h.mu.RLock()
 	e := h.entry(id)
@@ -680,6 +828,7 @@ func (h *History) Whole() *Sum {
 	}
 	g := r.newest
 	head, tail, t := g.head, g.tail, g.totals
+	t.missing = slices.Clone(t.missing)
 	leftOut := r.count - t.windows
 	if stale, ok := staleEpoch(r.epochs); ok {
 		for i := range g.epochs {
@@ -701,6 +850,7 @@ func newSum(p *part, t *totals, leftOut int) *Sum {
 	return &Sum{
 		Counts: p.counts, From: t.first, To: t.last, Windows: t.windows, LeftOut: leftOut, Complete: t.windows > 0 && t.incomplete == 0,
 		Start: t.start, End: t.end, Seconds: t.seconds, Arrived: t.arrived, Other: newestOther(p.other), Source: slices.Clone(p.sources), Stale: t.stale,
+		Incomplete: t.incomplete, Revised: t.revised, Revision: t.revision, Missing: t.lanesMissing(), Lanes: t.lanes,
 	}
 }
 

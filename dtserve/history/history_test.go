@@ -100,7 +100,7 @@ func (f fed) arrived() int64 { return f.line.Index + 5 }
 
 func add(t testing.TB, h *History, f fed) *Window {
 	t.Helper()
-	w, err := h.Add(f.line, f.text, f.arrived())
+	w, _, err := h.Add(f.line, f.text, f.arrived())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +115,17 @@ func written(c *hist.Counts, other []hist.Other, lanes []hist.LaneSource) string
 		text += fmt.Sprint(o)
 	}
 	return text
+}
+
+// united returns a line with the ledgers and stretches of those whose place it takes.
+func united(f fed, all map[int64]fed, ids []int64) fed {
+	l, c := *f.line, f.line.Counts.Clone()
+	l.Counts = c
+	for _, id := range ids {
+		c.Ledger.Add(&all[id].line.Counts.Ledger)
+		l.Lanes = joinSources(all[id].line.Lanes, l.Lanes)
+	}
+	return fed{&l, l.Append(nil)}
 }
 
 // mustBe compares a Sum with the lines that are in it, added up one by one.
@@ -187,7 +198,7 @@ func TestSumsAreTheLinesAddedUp(t *testing.T) {
 				epoch[a], number[a] = 1, 100
 			}
 			var f fed
-			var gone []int64
+			var gone []int64 // ids of what it takes the place of
 			name := ""
 			switch k := r.IntN(30); {
 			case k == 0:
@@ -204,11 +215,7 @@ func TestSumsAreTheLinesAddedUp(t *testing.T) {
 				revision++
 				f = s.of(s.counts(w.Epoch, w.Number, 9), hist.WindowInfo{Run: s.run, Epoch: w.Epoch, Number: w.Number, Revision: revision})
 				key := fmt.Sprint(s.run, s.set.Length, w.Epoch, w.Number)
-				for _, id := range byWindow[key] {
-					delete(all, id)
-					whole[s] = slices.DeleteFunc(whole[s], func(have int64) bool { return have == id })
-					gone = append(gone, id)
-				}
+				gone = byWindow[key]
 				byWindow[key] = nil
 				revised[key] = true
 			default:
@@ -221,17 +228,31 @@ func TestSumsAreTheLinesAddedUp(t *testing.T) {
 			if revised[name] && f.line.Window.Revision == 0 {
 				continue // more of a window of which there is a revision
 			}
+			newest, want := h.Last(), int64(len(group)+1)
 			w := add(t, h, f)
+			if len(gone) > 0 {
+				want = gone[0]
+				f = united(f, all, gone)
+				if h.Last() != newest {
+					t.Fatalf("a revision has made line %d", h.Last())
+				}
+			} else {
+				whole[s] = append(whole[s], w.ID)
+			}
 			for _, id := range gone {
+				if id == want {
+					continue
+				}
 				if _, err := h.Text(id); !errors.Is(err, ErrNotKept) {
 					t.Fatal(err)
 				}
+				delete(all, id)
+				whole[s] = slices.DeleteFunc(whole[s], func(have int64) bool { return have == id })
 			}
-			if want := int64(len(group) + 1); w.ID != want || w.Bookkeeping != (name == "") {
+			if w.ID != want || w.Bookkeeping != (name == "") {
 				t.Fatalf("%+v, want id %d", w, want)
 			}
 			all[w.ID], group[w.ID] = f, s
-			whole[s] = append(whole[s], w.ID)
 			if name != "" {
 				byWindow[name] = append(byWindow[name], w.ID)
 			}
@@ -324,47 +345,90 @@ func checkBytes(t *testing.T, h *History) {
 func TestRevisionsAndDoubles(t *testing.T) {
 	h, s := New(100, 64<<20), newSource(t, 1, "r")
 	var lines []fed
+	all := map[int64]fed{}
 	for i := range int64(40) {
 		lines = append(lines, s.window(0, i))
-		add(t, h, lines[i])
+		all[add(t, h, lines[i]).ID] = lines[i]
 	}
-	if _, err := h.Add(lines[7].line, lines[7].text, 1); !errors.Is(err, ErrDouble) {
-		t.Error(err)
+	refused := func(f fed, want error) {
+		t.Helper()
+		if w, was, err := h.Add(f.line, f.text, 1); !errors.Is(err, want) || w != nil || was != nil {
+			t.Errorf("%v, %v, %v", w, was, err)
+		}
 	}
+	refused(lines[7], ErrDouble)
+	// The same line of another who wrote it, at another time.
+	other := *lines[7].line
+	other.Index, other.Node = other.Index+7_000_000_000, "m"
+	refused(s.again(&other), ErrDouble)
+	other.Index = s.index + 1
+	refused(s.again(&other), ErrDouble)
 	revised := func(number, revision int64) fed {
 		return s.of(s.counts(0, number, 5), hist.WindowInfo{Run: "r", Number: number, Revision: revision})
 	}
-	for _, number := range []int64{3, 39, 16, 3} { // in a block, in the tail, at the edge of a block, and again
-		f := revised(number, h.Last())
-		add(t, h, f)
-		lines[number] = f
-		want := slices.Clone(lines)
-		slices.SortFunc(want, func(a, b fed) int { return int(a.line.Index - b.line.Index) })
+	for i, number := range []int64{3, 39, 16, 3} { // in a block, in the tail, at the edge of a block, and again
+		f := revised(number, int64(i+1))
+		id, whole := number+1, h.Whole().Counts.Ledger.Read
+		w, was, err := h.Add(f.line, f.text, f.arrived())
+		if err != nil || w.ID != id || w.Change != int64(i+1) || len(was) != 1 || was[0].ID != id || was[0].Revision >= w.Revision {
+			t.Fatalf("%+v, %+v, %v", w, was, err)
+		}
+		if read := h.Whole().Counts.Ledger.Read; read != whole+f.line.Counts.Ledger.Read {
+			t.Errorf("%d words read in all, %d before, %d in the line", read, whole, f.line.Counts.Ledger.Read)
+		}
+		refused(f, ErrDouble)
+		all[id] = united(f, all, []int64{id})
+		var want []fed
+		for id := range int64(40) {
+			want = append(want, all[id+1])
+		}
 		mustBe(t, "the run", h.Whole(), want)
-		sum, err := h.Sum(1, h.Last())
-		if err != nil {
-			t.Fatal(err)
+		for _, span := range [][2]int64{{1, 40}, {id, id}, {id, 40}, {1, id}, {5, 20}} {
+			sum, err := h.Sum(span[0], span[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustBe(t, fmt.Sprint(span), sum, want[span[0]-1:span[1]])
 		}
-		mustBe(t, "all", sum, want)
-	}
-	if f := revised(3, 1); true {
-		if _, err := h.Add(f.line, f.text, 1); !errors.Is(err, ErrSuperseded) {
-			t.Error(err)
+		text, err := h.Text(id)
+		if back, bad := hist.ParseLine(text); err != nil || bad != nil || back.Window.Revision != w.Revision || back.Counts.Ledger.Read != all[id].line.Counts.Ledger.Read {
+			t.Errorf("%v, %v: %.200s", err, bad, text)
+		}
+		if h.Newest().ID != 40 || h.Last() != 40 {
+			t.Errorf("the newest is %d, the last %d", h.Newest().ID, h.Last())
 		}
 	}
+	refused(revised(3, 1), ErrSuperseded)
+	refused(revised(3, 4), ErrDouble) // there is one of each
 	if got := h.Windows(1, 100); len(got) != 40 || got[39].Revision == 0 || h.Len() != 40 {
 		t.Errorf("%d windows, %d kept", len(got), h.Len())
 	}
-	if info := h.Runs()[0]; info.Windows != 40 || info.Epochs[0].Windows != 40 {
+	if info := h.Runs()[0]; info.Windows != 40 || info.Epochs[0].Windows != 40 || info.Epochs[0].Revised != 3 || info.Last != 40 {
 		t.Errorf("%+v", info)
+	}
+	if list, now := h.Revised(2); now != 4 || len(list) != 2 || list[0].ID != 4 || list[1].ID != 17 {
+		t.Errorf("%v, %d", list, now)
+	}
+	if list, now := h.Revised(4); now != 4 || list != nil {
+		t.Errorf("%v, %d", list, now)
 	}
 	for i := range int64(200) {
 		add(t, h, s.window(0, 40+i))
 	}
-	if f := revised(5, 9); true {
-		if _, err := h.Add(f.line, f.text, 1); !errors.Is(err, ErrTooLate) {
-			t.Error(err)
-		}
+	// Too late for its counts, not for its ledger. It comes once, however often it is read.
+	late, sum := revised(5, 9), h.Whole()
+	w, was, err := h.Add(late.line, late.text, 1)
+	if !errors.Is(err, ErrTooLate) || !w.Bookkeeping || was != nil {
+		t.Errorf("%+v, %v, %v", w, was, err)
+	}
+	refused(late, ErrDouble)
+	add(t, h, s.window(0, 240))
+	whole := h.Whole()
+	if got, want := whole.Counts.Ledger.Read, sum.Counts.Ledger.Read+late.line.Counts.Ledger.Read; got <= want || whole.Windows != sum.Windows+1 || whole.Source[len(whole.Source)-1].Next != s.record {
+		t.Errorf("%d words read in %d windows, want more than %d: %+v", got, whole.Windows, want, whole.Source)
+	}
+	if got := whole.Counts.Ledger; got.Off() != 0 || got.Hits+got.Late == whole.Counts.Total() {
+		t.Errorf("%+v", got)
 	}
 	// One of which there was nothing before is no such thing.
 	early := newSource(t, 2, "r")
@@ -379,10 +443,74 @@ func TestRevisionsAndDoubles(t *testing.T) {
 	for i := range int64(300) {
 		add(t, h, early.of(early.counts(0, 50, 5), hist.WindowInfo{Run: "r", Number: 50, Revision: i}))
 	}
-	if len(h.all) > 10 || h.Len() != 1 || h.Oldest() != h.Last() {
+	if len(h.all) != 10 || h.Len() != 10 || h.Newest().Revision != 299 {
 		t.Errorf("%d places, %d lines", len(h.all), h.Len())
 	}
 	checkBytes(t, h)
+}
+
+// The lines of several lanes that came for themselves give way to the whole one; a closing line comes once.
+func TestRevisionOfSeveral(t *testing.T) {
+	h, s := New(100, 64<<20), newSource(t, 3, "r")
+	for i := range int64(18) {
+		add(t, h, s.window(0, i))
+	}
+	add(t, h, s.window(0, 17)) // of its own
+	add(t, h, s.window(0, 16))
+	end := s.bookkeeping()
+	add(t, h, end)
+	end.line.Index += 1000
+	again := s.again(end.line)
+	if _, _, err := h.Add(again.line, again.text, 1); !errors.Is(err, ErrDouble) {
+		t.Error(err)
+	}
+	read := h.Whole().Counts.Ledger.Read
+	f := s.of(s.counts(0, 17, 9), hist.WindowInfo{Run: "r", Number: 17, Revision: 1})
+	if w, was, err := h.Add(f.line, f.text, 1); err != nil || w.ID != 18 || len(was) != 2 {
+		t.Fatal(w, was, err)
+	}
+	sum := h.Whole()
+	if got, want := sum.Counts.Ledger.Read, read+f.line.Counts.Ledger.Read; got != want || sum.Windows != 19 || sum.Revised != 1 {
+		t.Errorf("%d words read, want %d, in %d windows", got, want, sum.Windows)
+	}
+	if h.Len() != 20 || h.Last() != 21 || h.Newest().ID != 20 {
+		t.Errorf("%d, %d, %d", h.Len(), h.Last(), h.Newest().ID)
+	}
+	if _, err := h.Text(19); !errors.Is(err, ErrNotKept) {
+		t.Error(err)
+	}
+	checkBytes(t, h)
+}
+
+// Sums say which lanes were silent in their windows, until these come again.
+func TestMissingLanes(t *testing.T) {
+	h, s := New(100, 64<<20), newSource(t, 4, "r")
+	line := func(number, revision int64, missing ...int) fed {
+		f := s.of(s.counts(0, number, 5), hist.WindowInfo{Run: "r", Number: number, Revision: revision})
+		f.line.Missing, f.line.Complete, f.line.Lanes[0].N = missing, len(missing) == 0, 8
+		return s.again(f.line)
+	}
+	says := func(what string, sum *Sum, incomplete, revised int, revision int64, missing ...int) {
+		t.Helper()
+		if sum.Incomplete != incomplete || sum.Revised != revised || sum.Revision != revision || !slices.Equal(sum.Missing, missing) || sum.Lanes != 8 || sum.Complete != (incomplete == 0) {
+			t.Errorf("%s: %d incomplete, %d revised, revision %d, missing %d of %d", what, sum.Incomplete, sum.Revised, sum.Revision, sum.Missing, sum.Lanes)
+		}
+	}
+	add(t, h, line(0, 0))
+	add(t, h, line(1, 0, 7, 3))
+	add(t, h, line(2, 0, 7))
+	says("the run", h.Whole(), 2, 0, 0, 3, 7)
+	add(t, h, line(1, 1))
+	says("the run", h.Whole(), 1, 1, 1, 7)
+	add(t, h, line(2, 1, 8))
+	says("the run", h.Whole(), 1, 2, 1, 8)
+	one, err := h.Sum(2, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says("window 2", one, 0, 1, 1)
+	add(t, h, line(2, 2))
+	says("the run", h.Whole(), 0, 2, 2)
 }
 
 func TestBytesAreBounded(t *testing.T) {
@@ -570,7 +698,7 @@ func TestOtherClocks(t *testing.T) {
 	}
 	partial := *f.line
 	partial.Lane = [2]int{1, 2}
-	if _, err := h.Add(&partial, f.text, 1); err == nil {
+	if _, _, err := h.Add(&partial, f.text, 1); err == nil {
 		t.Error("a partial line is taken")
 	}
 }
@@ -594,7 +722,7 @@ func TestBareLinesAndUnknownHistograms(t *testing.T) {
 			t.Fatalf("%+v", w)
 		}
 	}
-	if _, err := h.Add(bare(1_700_000_003, 3).line, bare(1_700_000_003, 3).text, 0); !errors.Is(err, ErrDouble) {
+	if _, _, err := h.Add(bare(1_700_000_003, 3).line, bare(1_700_000_003, 3).text, 0); !errors.Is(err, ErrDouble) {
 		t.Error(err)
 	}
 	sum, err := h.Sum(1, h.Last())
@@ -629,7 +757,7 @@ func TestRefusesOtherBinsUnderTheSameSettings(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.Counts.Set.Auto = 50
-			if _, err := h.Add(l, bad.text, 1); err == nil {
+			if _, _, err := h.Add(l, bad.text, 1); err == nil {
 				t.Error("a line with other bins is taken")
 			}
 		}
@@ -657,12 +785,16 @@ func TestRows(t *testing.T) {
 		got[columns[i]] = row[i]
 	}
 	for key, want := range map[string]any{"Id": 1.0, "Run": "r\"<1>\u2028", "Epoch": 3.0, "Number": 7.0, "Start": 0.6237, "End": 0.7128, "Arrived": float64(w.Arrived) / 1e6, "Live": w.Live,
-		"Total": float64(w.Total), "Count_1": float64(w.Counts[0]), "Count_4": float64(w.Counts[3]), "Count_5": 0.0, "Last_1": float64(w.Last[1]), "Hits_0": float64(w.FPGAHits[0])} {
+		"Total": float64(w.Total), "Count_1": float64(w.Counts[0]), "Count_4": float64(w.Counts[3]), "Count_5": 0.0, "Last_1": float64(w.Last[1]), "Hits_0": float64(w.FPGAHits[0]), "Revision": 0.0, "Lanes": 1.0} {
 		if v, ok := got[key].(float64); ok && math.Abs(v-want.(float64)) > 1e-9 || !ok && got[key] != want {
 			t.Errorf("%s: %v, want %v", key, got[key], want)
 		}
 	}
 	if bytes.ContainsAny(text, "\n\u2028") {
+		t.Errorf("%s", text)
+	}
+	w.Revision, w.Lanes, w.Missing = 2, 8, []int{3, 7}
+	if text := AppendRow(nil, w, 4); !bytes.HasSuffix(text, []byte(",2,8,[3,7]]")) {
 		t.Errorf("%s", text)
 	}
 }
@@ -758,12 +890,28 @@ func TestReadersWhileLinesComeIn(t *testing.T) {
 					t.Error(err)
 				}
 				h.Windows(1, 1000)
+				h.Revised(0)
 				h.Run(w.ID)
 			}
 		})
 	}
+	revised := map[int]fed{}
+	for i := range 300 {
+		if i%7 == 0 { // of each run one in seven comes again, three later
+			for _, of := range []int{i, 300 + i} {
+				s.run = lines[of].line.Window.Run
+				revised[of+3] = s.of(s.counts(0, int64(of), 9), hist.WindowInfo{Run: s.run, Number: int64(of), Revision: 1})
+			}
+		}
+	}
 	for i := range lines {
 		add(t, h, lines[i])
+		if f, ok := revised[i]; ok {
+			if w := add(t, h, f); w.ID != int64(i-2) {
+				t.Errorf("window %d has taken the place of %d", w.Number, w.ID)
+			}
+			lines[i-3] = united(f, map[int64]fed{1: lines[i-3]}, []int64{1})
+		}
 	}
 	close(stop)
 	wg.Wait()
@@ -841,6 +989,26 @@ func BenchmarkAddAndRecent(b *testing.B) {
 			b.Fatal(err)
 		}
 		h.Whole()
+		i++
+	}
+}
+
+// BenchmarkRevise is what it takes when a lane comes back after an hour: its windows come again, one after the other.
+func BenchmarkRevise(b *testing.B) {
+	lines := benchmarkLines(b, 720)
+	h := New(8000, 256<<20)
+	for _, f := range benchmarkLines(b, 4000) {
+		add(b, h, f)
+	}
+	i, revision := 0, int64(0)
+	for b.Loop() {
+		if i%len(lines) == 0 {
+			revision++
+		}
+		l := *lines[i%len(lines)].line
+		l.Window.Number += 4000 - 720
+		l.Window.Revision = revision
+		add(b, h, fed{&l, fmt.Append(nil, i)})
 		i++
 	}
 }

@@ -24,6 +24,11 @@ type Sum struct {
 	Other      []hist.Other      // by path; where bins changed, those with the newest bins
 	Source     []hist.LaneSource // stretches of a lane that meet are joined; at most MaxSources, the oldest are left out
 	Stale      int64             // hits of the stale buffer in it
+	Incomplete int               // windows that are not complete
+	Revised    int               // windows with a Revision above 0
+	Revision   int64             // the highest of them
+	Missing    []int             // lanes that were silent in some window, ascending from 1
+	Lanes      int               // of how many, where that is known
 }
 
 // Bounds of a sum.
@@ -214,9 +219,9 @@ const (
 
 // A blockKey names windows of a group from one on.
 type blockKey struct {
-	g     *group
-	from  int64 // place in the group
-	taken int   // windows of it in whose place a revision came
+	g       *group
+	from    int64 // place in the group
+	version int   // of its entries, added up
 }
 
 // A cache keeps sums, those used last, within a number of bytes.
@@ -299,9 +304,7 @@ func blockAt(list []*entry) (n, level int) {
 func key(block []*entry) blockKey {
 	k := blockKey{g: block[0].g, from: block[0].place}
 	for _, e := range block {
-		if e.w == nil {
-			k.taken++
-		}
+		k.version += e.version
 	}
 	return k
 }
@@ -326,7 +329,7 @@ func (h *History) sum(list []*entry) (*part, error) {
 // block returns the sum of a block, which is shared. keep says whether that of a line is to be kept.
 func (h *History) block(list []*entry, level int, keep bool) (*part, error) {
 	k := key(list)
-	if k.taken == len(list) {
+	if !slices.ContainsFunc(list, func(e *entry) bool { return e.w != nil }) {
 		return nil, nil
 	}
 	if p := h.caches[level].get(k); p != nil {

@@ -27,6 +27,9 @@ type Window struct {
 
 	Complete    bool
 	Revision    int64
+	Change      int64  // which revision of this History it was, counted from 1; 0: it took no window's place
+	Missing     []int  // lanes, from 1, that were silent when it was written
+	Lanes       int    // of how many; 0: not known
 	Settings    string // digest
 	Total       int64  // hits of all chambers, in time and late
 	Triggers    int64  // orbits with a scintillator hit
@@ -38,6 +41,30 @@ type Window struct {
 	Bare        bool // of a line with only the first published pipeline's keys
 }
 
+func (w *Window) revised() int {
+	if w.Revision > 0 {
+		return 1
+	}
+	return 0
+}
+
+// lanesOf returns how many lanes the run of a line has, as far as the line says.
+func lanesOf(l *hist.Line) int {
+	for i := range l.Lanes {
+		if l.Lanes[i].Run == l.Window.Run {
+			return int(l.Lanes[i].N)
+		}
+	}
+	if l.Merge != nil {
+		for i := range l.Merge.Runs {
+			if l.Merge.Runs[i].Run == l.Window.Run {
+				return len(l.Merge.Runs[i].Lanes)
+			}
+		}
+	}
+	return 0
+}
+
 // newWindow returns the Window of a line, but for ID and Run.
 func newWindow(l *hist.Line, arrived int64) *Window {
 	c := l.Counts
@@ -45,6 +72,7 @@ func newWindow(l *hist.Line, arrived int64) *Window {
 	w := &Window{
 		Arrived: arrived, Number: hist.NoNumber, Clock: c.Set.Clock, Live: c.LiveSeconds(), Complete: l.Complete, Revision: l.Window.Revision,
 		Settings: c.Set.Digest(), Total: c.Total(), Triggers: c.Trigger.Orbits, Bookkeeping: bookkeeping, Bare: l.Bare,
+		Missing: slices.Compact(slices.Sorted(slices.Values(l.Missing))), Lanes: lanesOf(l),
 	}
 	switch spans := c.Spans; {
 	case l.Bare:
@@ -94,10 +122,10 @@ func Columns(chambers int) []string {
 			columns = append(columns, name+strconv.Itoa(f))
 		}
 	}
-	return columns
+	return append(columns, "Revision", "Lanes", "Missing")
 }
 
-// AppendRow appends the trend row of a window as a JSON list, with Columns(chambers). Times are in s, Arrived in unix s; there is no null:
+// AppendRow appends the trend row of a window as a JSON list, with Columns(chambers). Times are in s, Arrived in unix s, Missing is a list; there is no null:
 // Number and Last are −1 where there is none, Start and End are 0 where they are not known. A chamber that the window does not have is 0.
 func AppendRow(dst []byte, w *Window, chambers int) []byte {
 	number := func(v int64) { dst = strconv.AppendInt(append(dst, ','), v, 10) }
@@ -130,7 +158,16 @@ func AppendRow(dst []byte, w *Window, chambers int) []byte {
 			number(v)
 		}
 	}
-	return append(dst, ']')
+	number(w.Revision)
+	number(int64(w.Lanes))
+	dst = append(dst, ",["...)
+	for i, k := range w.Missing {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, int64(k), 10)
+	}
+	return append(dst, "]]"...)
 }
 
 // totals are what a sum of windows says beside their counts.
@@ -142,6 +179,10 @@ type totals struct {
 	first, last          int64 // ids
 	known                bool  // start and end
 	stale                int64 // hits of the stale buffer
+	revised              int
+	revision             int64   // the highest
+	missing              []int32 // by lane, from 0: windows in which it was missing
+	lanes                int
 }
 
 // add counts a window. One that is bookkeeping counts in the ids only.
@@ -161,6 +202,10 @@ func (t *totals) add(w *Window, stale bool) {
 	if !w.Complete {
 		t.incomplete++
 	}
+	t.revised += w.revised()
+	t.revision = max(t.revision, w.Revision)
+	t.miss(w, 1)
+	t.lanes = max(t.lanes, w.Lanes)
 	t.seconds += w.Seconds
 	if stale {
 		t.stale += w.Total
@@ -178,9 +223,31 @@ func (t *totals) add(w *Window, stale bool) {
 	t.known = true
 }
 
-// takeOut takes out a window in whose place a revision comes.
+// miss counts the lanes that were missing in a window, n times.
+func (t *totals) miss(w *Window, n int32) {
+	for _, k := range w.Missing {
+		if k > len(t.missing) {
+			t.missing = append(t.missing, make([]int32, k-len(t.missing))...)
+		}
+		t.missing[k-1] += n
+	}
+}
+
+// lanesMissing returns the lanes that were missing in some window.
+func (t *totals) lanesMissing() (list []int) {
+	for i, n := range t.missing {
+		if n > 0 {
+			list = append(list, i+1)
+		}
+	}
+	return list
+}
+
+// takeOut takes out a window that was revised.
 func (t *totals) takeOut(w *Window) {
 	t.windows--
+	t.revised -= w.revised()
+	t.miss(w, -1)
 	if !w.Complete {
 		t.incomplete--
 	}
@@ -202,6 +269,7 @@ type EpochInfo struct {
 	First, Last int64   // ids of windows
 	Start, End  float64 // s of detector time: from the lowest to behind the highest orbit; 0 when there was none
 	Windows     int
+	Revised     int // of the windows, those with a Revision above 0
 	Hits        int64
 	Stale       bool // the stale buffer of the run
 	MayBeStale  bool // the run may turn out to have begun with a stale buffer: no other epoch has followed, it is short, and at high orbits
@@ -235,6 +303,7 @@ func addEpoch(list []EpochInfo, e EpochInfo) []EpochInfo {
 		have.Start, have.End = min(have.Start, e.Start), max(have.End, e.End)
 	}
 	have.Windows += e.Windows
+	have.Revised += e.Revised
 	have.Hits += e.Hits
 	return list
 }

@@ -13,6 +13,8 @@ import { data } from "./data.js";
 import { view, set, on, start } from "./view.js";
 import { attr, el, text, show } from "./dom.js";
 import { zooms } from "./plots/frame.js";
+import { announce } from "./announce.js";
+import { plural } from "./format.js";
 import * as reference from "./reference.js";
 import * as acks from "./acknowledge.js";
 import * as dialog from "./referencedialog.js";
@@ -85,6 +87,19 @@ function waiting() {
   if (data.state) attr(main, { "data-ready": "1", "data-id": 0 });
 }
 
+// tell says that windows came again, soon, but at most once a minute.
+let revised = 0, told = -Infinity;
+function tell(more) {
+  if (!(more > 0)) return;
+  revised += more;
+  if (revised > more) return; // it will be said
+  setTimeout(() => {
+    announce(`${plural(revised, "window")} ${revised === 1 ? "was" : "were"} revised: lanes that were silent have come back`);
+    revised = 0;
+    told = Date.now();
+  }, Math.max(2000, told + 60000 - Date.now()));
+}
+
 // forget takes all tabs down: another server may have other chambers.
 function forget() {
   for (const b of built.values()) {
@@ -121,7 +136,9 @@ connect({
     (window.requestIdleCallback ?? setTimeout)(() => data.rest());
   },
   onState(state) {
+    const before = data.revised;
     data.take(state);
+    tell(data.revised - before);
     plan();
   },
   onLink(now) {

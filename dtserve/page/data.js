@@ -3,6 +3,7 @@
 //   data.fresh(state), data.take(state)   a whole state, and each one after it
 //   data.state, data.config               the state, which has the Config too
 //   data.newest                           id of the newest window; 0: none
+//   data.revised                          how many windows came again, in the place of what they were before; whatever was known of them is then asked for anew
 //   data.at                               id of the window that is looked at
 //   data.get("window" | "recent" | "run" | "reset") → expanded View or null
 //        The live spans are in the state; all others are asked for (/api/sum). Until an answer is there the one before
@@ -23,7 +24,7 @@ const REPEAT = 5000;    // ms until what could not be had is asked for again
 const PATIENCE = 70;    // ms without another question before one is sent, while scrubbing
 
 export const data = {
-  state: null, config: null, trend: { Columns: [], Rows: [] }, problem: "", onChange: () => {},
+  state: null, config: null, trend: { Columns: [], Rows: [] }, problem: "", revised: 0, onChange: () => {},
 
   fresh(state) {
     this.config = state.Config;
@@ -32,12 +33,20 @@ export const data = {
     this.trend = { Columns: state.Columns, Rows: [] };
     column = Object.fromEntries(state.Columns.map((name, i) => [name, i]));
     filled = false;
+    this.revised = state.Revised ?? 0;
     this.take(state);
+    first = this.trend.Rows[0]?.[column.Id] ?? 0;
   },
 
   take(state) {
     this.state = { ...state, Config: this.config };
     addRows(state.Rows ?? [], state.Oldest);
+    const known = this.revised;
+    this.revised = state.Revised ?? 0;
+    if (this.revised === known) return;
+    cache.clear();
+    for (const kind of [...asked.keys()]) stop(kind); // what is on its way may be of before
+    if (state.Revised_From > known) fetchRows(state.Oldest, state.Id);
   },
 
   get newest() { return this.state?.Id ?? 0; },
@@ -96,10 +105,9 @@ export const data = {
 
   // rest fetches the trend rows that the first state did not have.
   async rest() {
-    const rows = this.trend.Rows;
-    if (filled || !rows.length) return;
+    if (filled || !first) return;
     filled = true;
-    const to = rows[0][column.Id] - 1, from = this.state.Oldest;
+    const to = first - 1, from = this.state.Oldest;
     if (from > 0 && from <= to) await fetchRows(from, to);
   },
 };
@@ -168,6 +176,7 @@ function ask(kind, url) {
 
 let column = {};    // name → place in a row
 let filled = false;
+let first = 0;      // id of the first row that the first state had
 
 // find is the place of the row with that id, or of the one before it.
 function find(id) {
@@ -190,7 +199,7 @@ function addRows(lists, oldest = 0) {
   const last = rows.length ? rows[rows.length - 1][column.Id] : 0;
   const news = lists.filter(row => row[column.Id] > last);
   if (last && news.length && news[0][column.Id] > last + 1) fetchRows(last + 1, news[0][column.Id] - 1);
-  merge(news.filter(isWindow));
+  merge(lists.filter(isWindow));
   const gone = data.trend.Rows.findIndex(row => row[column.Id] >= oldest);
   if (gone > 0) data.trend.Rows.splice(0, gone);
 }
@@ -204,18 +213,16 @@ async function fetchRows(from, to) {
   } catch { /* the trend has a gap until the page is loaded again */ }
 }
 
-// merge puts rows in their places. A window that came again, revised, takes the place of what it was before.
+// merge puts rows in their places. A window that comes again, revised, has the id that it had; where it came in several lines, the others have gone.
 function merge(news) {
-  const rows = data.trend.Rows;
-  const ids = new Set(rows.map(row => row[column.Id]));
-  const have = new Map(rows.map(row => [nameOf(row), row[column.Id]]));
-  const old = new Set();
+  if (!news.length) return;
+  const by = new Map(data.trend.Rows.map(row => [row[column.Id], row]));
   for (const row of news) {
-    if (ids.has(row[column.Id])) continue;
-    const before = row[column.Number] >= 0 ? have.get(nameOf(row)) : undefined;
-    if (before !== undefined) old.add(Math.min(before, row[column.Id]));
-    rows.push(row);
+    const had = by.get(row[column.Id]);
+    if (!had || had[column.Revision] <= row[column.Revision]) by.set(row[column.Id], row);
   }
-  rows.sort((a, b) => a[column.Id] - b[column.Id]);
-  if (old.size) data.trend.Rows = rows.filter(row => !old.has(row[column.Id]));
+  const highest = new Map();
+  for (const row of by.values()) if (row[column.Revision] > 0) highest.set(nameOf(row), Math.max(row[column.Revision], highest.get(nameOf(row)) ?? 0));
+  const stands = row => !highest.size || row[column.Revision] >= (highest.get(nameOf(row)) ?? 0);
+  data.trend.Rows = [...by.values()].filter(stands).sort((a, b) => a[column.Id] - b[column.Id]);
 }

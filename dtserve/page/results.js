@@ -2,7 +2,7 @@
 //
 //   sumLines(text) → View; throws an Error that says which line is wrong
 //
-// Lines with other Settings or bins than the last one's are left out and counted (Span.Left_Out). What only the server can
+// Lines with other Settings or bins than the last one's are left out and counted (Span.Left_Out); of a window that came again its last revision counts. What only the server can
 // say (fitted boxes, verdicts on wires, sources) is not in it.
 
 import { ORBIT } from "./format.js";
@@ -25,7 +25,11 @@ export function sumLines(text) {
   });
   if (!lines.length) throw new Error("there is no result line in it");
   const last = lines[lines.length - 1];
-  const same = lines.filter(l => l.Settings === last.Settings);
+  const name = w => (w?.Number >= 0 ? `${w.Epoch} ${w.Number} ${w.Run}` : "");
+  const latest = new Map();
+  for (const { Settings, Window: w } of lines) if (Settings === last.Settings && name(w)) latest.set(name(w), Math.max(w.Revision ?? 0, latest.get(name(w)) ?? 0));
+  const stands = w => !name(w) || (w.Revision ?? 0) === latest.get(name(w));
+  const same = lines.filter(l => l.Settings === last.Settings && stands(l.Window));
   const windows = same.map(l => l.Window).filter(Boolean);
   const live = liveOf(windows);
   // Of bins that reach as far as the data, and of FPGAs' last orbits, those of the last run and epoch are taken.
@@ -38,7 +42,7 @@ export function sumLines(text) {
 
   const view = {
     Span: {
-      From: 0, To: 0, Windows: same.length, Left_Out: lines.length - same.length, Run: windows.findLast(w => w.Run)?.Run ?? "", Epoch: windows.findLast(w => w.Run)?.Epoch ?? 0,
+      From: 0, To: 0, Windows: same.length, Left_Out: lines.filter(l => l.Settings !== last.Settings).length, Run: windows.findLast(w => w.Run)?.Run ?? "", Epoch: windows.findLast(w => w.Run)?.Epoch ?? 0,
       Start: Math.min(...windows.map(w => w.Start ?? Infinity)), End: Math.max(...windows.map(w => w.End ?? -Infinity)),
       Seconds: total(windows.map(w => w.Seconds ?? 0)), Live: live, Complete: same.every(l => l.Complete !== 0) ? 1 : 0,
       Arrived: [same[0].Index ?? 0, last.Index ?? 0], Stale: 0, Clock: windows[0]?.Clock ?? "",

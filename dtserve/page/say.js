@@ -5,6 +5,9 @@
 //        acknowledged; present: all alarms, open: those without acked(alarm), which says that the viewer has acknowledged it
 //   fpgas(view, thresholds) → [{state: "ok" | "silent" | "behind" | "unknown", text, detail}], of FPGA 0 and 1
 //   capital(text)
+//   silent([3, 7], 8) → "lanes 3 and 7 of 8 were silent"; silent(list, n, true): "are"
+//   without([3, 7]) → "without lanes 3 and 7", for where there is little room
+//   lack(row) → what the window of a trend row lacks, and whether it came again: "without lane 3", "revision 1", or ""
 //   ledgerOf(ledger) → {read, hits, late, scintillator, unassigned, early, pending, ancillary, rejected, balanced, …}
 
 import { int, plural, fixed, sig, ORBIT } from "./format.js";
@@ -93,6 +96,25 @@ function groups(alarms, where) {
 
 // listed: "chamber 1", "chambers 1 and 4", "chambers 1, 2 and 4".
 const listed = (word, list) => `${word}${list.length > 1 ? "s" : ""} ${list.length > 1 ? `${list.slice(0, -1).join(", ")} and ` : ""}${list.at(-1)}`;
+
+// lanes: "lanes 3 and 7", "lanes 1 to 4 and 6".
+export function lanes(list) {
+  const parts = [];
+  for (let i = 0, j; i < list.length; i = j) {
+    for (j = i + 1; j < list.length && list[j] === list[j - 1] + 1;) j++;
+    parts.push(...(j - i > 2 ? [`${list[i]} to ${list[j - 1]}`] : list.slice(i, j)));
+  }
+  return list.length === 1 ? `lane ${list[0]}` : `lanes ${parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ` : ""}${parts.at(-1)}`;
+}
+
+export const silent = (list, n, now = false) => `${lanes(list)}${n ? ` of ${n}` : ""} ${now ? (list.length > 1 ? "are" : "is") : list.length > 1 ? "were" : "was"} silent`;
+
+export function without(list) {
+  const words = lanes(list);
+  return `without ${words.length > 20 ? plural(list.length, "lane") : words}`;
+}
+
+export const lack = row => [row.Missing?.length ? without(row.Missing) : row.Complete === 0 && row.End > row.Start ? "incomplete" : "", row.Revision > 0 ? `revision ${row.Revision}` : ""].filter(Boolean).join(" · ");
 
 export function fpgas(view, thresholds) {
   const known = view?.FPGAs ?? [];

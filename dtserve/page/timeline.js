@@ -5,6 +5,7 @@
 import { data } from "./data.js";
 import { view, set } from "./view.js";
 import { text, attr } from "./dom.js";
+import { lack } from "./say.js";
 import { time, detector, int } from "./format.js";
 
 const cursor = document.getElementById("cursor");
@@ -23,7 +24,7 @@ export function draw() {
   if (Number(cursor.value) !== (data.at || 1)) cursor.value = data.at || 1;
   document.querySelector("[data-action=live]").disabled = !view.at;
   const row = data.rowAt(data.at);
-  const words = !data.newest ? "" : `${view.at ? "" : "newest: "}window ${int(data.at)}${row ? ` · ${time(row.Arrived)}${row.End > 0 ? ` · ${detector(row.Start)}` : ""}` : ""}`;
+  const words = !data.newest ? "" : `${view.at ? "" : "newest: "}window ${int(data.at)}${row ? ` · ${time(row.Arrived)}${row.End > 0 ? ` · ${detector(row.Start)}` : ""}${lack(row) && ` · ${lack(row)}`}` : ""}`;
   text(document.getElementById("cursor-text"), words);
   attr(cursor, { "aria-valuetext": words });
 }

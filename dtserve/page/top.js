@@ -5,7 +5,7 @@
 
 import { data } from "./data.js";
 import { view, set, hashFor } from "./view.js";
-import { health, fpgas } from "./say.js";
+import { health, fpgas, silent, capital } from "./say.js";
 import { el, text, attr, show, fill, icon, setIcon } from "./dom.js";
 import { acknowledged } from "./acknowledge.js";
 import { reference } from "./reference.js";
@@ -205,7 +205,13 @@ export function drawProblem() {
   if (view.span === "reset" && s.Oldest > view.reset + 1) list.push({ text: `“Since reset” begins at window ${s.Oldest}: older ones are no longer kept.` });
   if (s.Stale_Epoch && !view.at) list.push({ text: "These hits are of a stale buffer: the counters have not been reset yet, and their times are of before the run." });
   if (s.Ended && s.Ended.Why !== "the input has ended") list.push({ text: `The source ended with an error: ${s.Ended.Why}` });
-  if (data.get("window")?.Bare) list.push({ text: "These lines have only the first pipeline's keys: what needs more is left empty." });
+  const window = data.get("window"), missing = window?.Span?.Missing ?? [];
+  if (missing.length) {
+    const now = !view.at && s.Phase === "live";
+    list.push({ text: now ? `${capital(silent(missing, window.Span.Lanes, true))}: what you see lacks their hits. It is put right when they come back.`
+      : `In window ${int(window.Span.To)} ${silent(missing, window.Span.Lanes)}: it lacks their hits. It is put right if they come back.` });
+  }
+  if (window?.Bare) list.push({ text: "These lines have only the first pipeline's keys: what needs more is left empty." });
   fill($("notices"), list, () => el("p", {}, el("span"), el("button", { type: "button" }), el("button", { type: "button" })), (p, item) => {
     const [words, button, also] = p.children;
     text(words, item.text);

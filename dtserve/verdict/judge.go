@@ -19,9 +19,11 @@ type Window struct {
 	Arrived     int64   // unix, µs
 	End         float64 // s, of its clock
 	Live        float64 // s
-	Revision    int64   // above 0, a window comes again: it has been judged
+	Revision    int64   // above 0, a window comes again: it has been judged, but for the ledger of what is new in it
 	Bookkeeping bool    // the line without orbits: only its ledger is judged
 	Bare        bool    // only the first published pipeline's keys: not judged
+	Missing     int     // so many lanes were silent
+	Lanes       int     // of so many; 0: not known
 }
 
 // An Alarm is something that is not as it should be, in a sentence.
@@ -316,11 +318,16 @@ func (j *Judge) newFPGA(number int) *fpga {
 
 // Add judges the next window. Windows must come in the order in which they were written.
 func (j *Judge) Add(w *Window, c *hist.Counts) {
-	if w.Bare || w.Revision > 0 {
+	again := w.Revision > 0
+	if w.Bare || again && (!j.begun || w.Run != j.run) {
 		return
 	}
 	j.w = w
-	if w.Bookkeeping {
+	switch {
+	case again:
+		j.addLedger(0, &c.Ledger)
+		return
+	case w.Bookkeeping:
 		j.addLedger(w.Live, &c.Ledger)
 		return
 	}
@@ -769,6 +776,9 @@ func (j *Judge) addRates(c *hist.Counts) {
 	live := j.w.Live
 	if c.Set.Clock == hist.Wall && len(c.Spans) == 0 {
 		live = float64(c.Set.Length) / 1e9 // nothing came, where a detector window is not even written
+	}
+	if w := j.w; w.Missing < w.Lanes {
+		live *= float64(w.Lanes-w.Missing) / float64(w.Lanes) // orbits are dealt out to the lanes evenly
 	}
 	if live <= 0 {
 		return

@@ -609,6 +609,27 @@ func TestWhatIsNotJudged(t *testing.T) {
 	}
 }
 
+// A window without some of its lanes is judged by what these would have. When it comes again, the ledger of what is new is judged.
+func TestSilentLanes(t *testing.T) {
+	for _, missing := range []int{0, 6} {
+		s := newSource(Default(), 21)
+		s.windows(50)
+		s.all(0.2)
+		s.w.Missing, s.w.Lanes = missing, 8
+		s.windows(20)
+		if (s.find("rate:1") == nil) != (missing > 0) {
+			t.Errorf("%d lanes missing: %+v", missing, s.j.Report().Alarms)
+		}
+		if missing == 0 {
+			continue
+		}
+		s.all(0)
+		s.w.Revision, s.w.Missing, s.ledger.Missing = 1, 0, 5
+		s.windows(20)
+		s.only(t, "ledger:missing")
+	}
+}
+
 func TestReportIsACopyAndBounded(t *testing.T) {
 	th := Default()
 	th.Spans = 1

@@ -1054,6 +1054,120 @@ func TestPageRuns(t *testing.T) {
 	v.Wait("the bad line is counted", `/1 line counted and skipped/.test(document.querySelector('main').innerText)`, `document.querySelector('main').innerText`)
 }
 
+// silent returns a line as a merge writes it while lanes 3 and 7 of 8 are silent: without the hits that only the other line has; and the other one as it comes
+// again then, and as it stands for both, with the ledger of both.
+func silent(t testing.TB, whole, part []byte) (early, again, both []byte) {
+	t.Helper()
+	lanes, ledger := regexp.MustCompile(`"Lanes": \[\{.*\}\]\}, "Settings"`), regexp.MustCompile(`"Ledger": .*, "Complete"`)
+	replace := func(line []byte, from *regexp.Regexp, to string) []byte {
+		if len(from.FindAll(line, -1)) != 1 {
+			t.Fatalf("%v is not in the line once", from)
+		}
+		return from.ReplaceAllLiteral(line, []byte(to))
+	}
+	again = replace(whole, regexp.MustCompile(`"Revision": 0`), `"Revision": 1`)
+	both = replace(again, ledger, string(ledger.Find(part)))
+	again = replace(again, ledger, `"Ledger": {"Read": 0, "Hits": 0, "Late": 0, "Scintillator": 0, "Unassigned": 0, "Not_A_Hit": 0, "Early": 0, "Pending": 0, "Set_Aside": {}}, "Complete"`)
+	again = replace(again, lanes, `"Lanes": []}, "Settings"`)
+	early = replace(part, regexp.MustCompile(`"Complete": 1`), `"Complete": 0`)
+	early = replace(early, regexp.MustCompile(`"Lane": \[1,1\]`), `"Lane": [1,8]`)
+	early = replace(early, regexp.MustCompile(`\]\}, "Settings"`), `], "Missing": [3, 7]}, "Settings"`)
+	return early, again, both
+}
+
+// Windows without lanes that are silent say so. When they come again, whole, they take their places on pages that are open, with all numbers, also where
+// somebody looks back at one.
+func TestPageRevised(t *testing.T) {
+	t.Parallel()
+	const settings = "sim:?seed=26&rate=3000&triggers=20&hits=60000&stale=0"
+	whole := withNewlines(simLines(t, "revised", strings.TrimPrefix(settings, "sim:?"), "2s"))[:6]
+	part := withNewlines(bytes.SplitAfter(bytes.TrimSpace(pipeline(t, nil, stage{"dtcat", "--run", "revised", settings}, stage{"dtfilter", "HEAD == 2 && TDC_CHANNEL <= 128 && BX_COUNTER < 2673"},
+		stage{"dtchamber"}, stage{"dthist", "--window", "2s", "--hist2", "auto"}).ok(t)), []byte("\n")))
+	before, after := slices.Clone(whole), slices.Clone(whole)
+	var again [][]byte
+	for _, i := range []int{2, 5} {
+		var revised []byte
+		before[i], revised, after[i] = silent(t, whole[i], part[i])
+		again = append(again, revised)
+	}
+	queries := []string{"window:6", "600:6", "run:6", "window:3:6", "600:3:6", "run:3:6"}
+	want := wanted(t, write(t, "before.jsonl", bytes.Join(before, nil)), queries...)
+	wantAfter := wanted(t, write(t, "after.jsonl", bytes.Join(after, nil)), queries...)
+
+	s := fed(t)
+	s.send(before...)
+	s.has(6)
+	v, back := s.visit(t, ""), s.visit(t, "#tab=chamber-1&at=3&held=6&span=window")
+	v.at(6)
+	back.at(3)
+	const foot, notices, pairs = `document.querySelector('#cursor-text').textContent`, `document.querySelector('#notices').innerText`, `document.querySelector('main dl.pairs').innerText`
+	holds := func(v *visitor, where, pattern string) {
+		t.Helper()
+		v.Wait(pattern, fmt.Sprintf(`/%s/.test(%s)`, pattern, where), where)
+	}
+	check := func(when string, want []wantSpan) {
+		t.Helper()
+		for i, span := range []string{"window", "recent", "run"} {
+			v.Choose("#span", span)
+			for _, tab := range []string{"glance", "chamber-1"} {
+				v.tab(tab)
+				for _, text := range v.settle(want[i].Plots) {
+					t.Errorf("%s, %s, %s: %s", when, span, tab, text)
+				}
+			}
+		}
+		v.tab("ledger")
+		for _, text := range v.until(func() []string { return v.ledger(want[:3]) }) {
+			t.Errorf("%s: ledger: %s", when, text)
+		}
+		for _, text := range back.settle(want[3].Plots) {
+			t.Errorf("%s, looking back: %s", when, text)
+		}
+	}
+	check("before", want)
+	holds(v, notices, `^Lanes 3 and 7 of 8 are silent`)
+	holds(v, foot, `without lanes 3 and 7`)
+	holds(back, notices, `In window 3 lanes 3 and 7 of 8 were silent`)
+	holds(back, `document.querySelector('figure[data-plot="hist_1:1"] .plot-foot').textContent`, `without lanes 3 and 7`)
+	v.tab("source")
+	holds(v, pairs, `no, 2 of 6 windows are not: lanes 3 and 7 of 8 were silent`)
+	v.Choose("#span", "window")
+	holds(v, pairs, `no: lanes 3 and 7 of 8 were silent`)
+	for _, theme := range []string{"dark", "light"} {
+		v.Media("prefers-color-scheme", theme)
+		v.judge("without lanes, " + theme)
+	}
+	const lacking = `document.querySelector('figure[data-plot="trend:rates"] .lacking path').getAttribute('d').split('Z').length - 1`
+	v.tab("glance")
+	holds(v, lacking, `^2$`)
+
+	for _, v := range []*visitor{v, back} {
+		v.Eval(`window.loaded = 'once'; null`, nil)
+	}
+	s.send(again...)
+	holds(v, foot, `newest: window 6 .* revision 1$`)
+	holds(back, foot, `^window 3 .* revision 1$`)
+	holds(v, lacking, `^0$`)
+	holds(v, `document.querySelector('#toast')?.textContent`, `2 windows were revised`)
+	check("after", wantAfter)
+	for _, v := range []*visitor{v, back} {
+		v.Wait("no notice", `!document.querySelector('#notices').innerText`, notices)
+		same(t, "loaded", v.Text(`window.loaded`), "once")
+	}
+	v.tab("source")
+	v.Choose("#span", "run")
+	holds(v, pairs, `yes: every lane has passed its end`)
+	holds(v, pairs, `2 windows, written again when silent lanes came back`)
+	v.Choose("#span", "window")
+	holds(v, pairs, `yes, revision 1`)
+	for i, span := range []string{"window", "recent", "run"} {
+		back.Choose("#span", span)
+		for _, text := range back.settle(wantAfter[3+i].Plots) {
+			t.Errorf("looking back, %s: %s", span, text)
+		}
+	}
+}
+
 // A view opened elsewhere by its address is the same view.
 func TestPageAddress(t *testing.T) {
 	t.Parallel()

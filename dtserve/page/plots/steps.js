@@ -17,6 +17,7 @@
 // More bins than pixels are drawn added up in groups (the y label says so); model and table keep all of them.
 
 import { set, pool, text, round } from "./frame.js";
+import { without } from "../say.js";
 import { int, fixed, sig, short, pm, hz, count as countText, plural, duration, percent, ORBIT } from "../format.js";
 
 // ---------------------------------------------------------------- what there is to draw
@@ -230,7 +231,7 @@ const total = list => list.reduce((s, v) => s + v, 0);
 function spanText(view, o) {
   const s = view.Span ?? {};
   const parts = [o.span ?? (Number.isFinite(s.Seconds) && s.Seconds > 0 ? duration(s.Seconds) : plural(s.Windows ?? 1, "window"))];
-  if (s.Complete === 0 && !view.Bare) parts.push("incomplete");
+  if (s.Complete === 0 && !view.Bare) parts.push(s.Windows === 1 && s.Missing?.length ? without(s.Missing) : "incomplete");
   if (s.Stale > 0) parts.push("stale buffer in it");
   return parts;
 }

@@ -9,7 +9,7 @@
 //               windows, 60 or more, as the history is long; 0: none)
 //     log, title, span, hold
 //   model: ids, x {…}, at [[from, to], …] in s of detector time along the axis, sets [{name, c, counts, values (Hz), errors, mean}],
-//     breaks [{x, text}], marks [{x, id, severity, text}]
+//     breaks [{x, text}], marks [{x, id, severity, text}], lacks [bool]: windows that are not complete
 //   draw(frame, model); table(model)
 //   onPick(id of the window)
 //
@@ -18,6 +18,7 @@
 // pixels draws its lowest and highest value.
 
 import { set, pool, text, round, ticks } from "./frame.js";
+import { lack } from "../say.js";
 import { int, fixed, hz, pm, plural, duration, time, dateTime } from "../format.js";
 
 const MANY = 400;   // windows: more of them, one beside the other, are a block
@@ -51,6 +52,8 @@ export function series(rows, o = {}) {
   if (model.wall) Object.assign(model.x, { label: "time of day", short: "time" });
   model.rows = list;
   model.col = col;
+  model.words = list.map(row => (model.timeless ? "" : lack({ Missing: get(row, "Missing"), Lanes: get(row, "Lanes"), Complete: get(row, "Complete"), Revision: get(row, "Revision"), Start: from(row), End: to(row) })));
+  model.lacks = list.map(row => !model.timeless && get(row, "Complete") === 0);
   if (!n) {
     model.empty = "no window yet";
     model.x.lo = 0;
@@ -133,6 +136,8 @@ export function series(rows, o = {}) {
     if (model.timeless && !all) model.empty = "not in these result lines";
     else parts.push(`${plural(all, "trigger")}${seconds > 0 ? `, mean ${pm(all / seconds, Math.sqrt(all) / seconds)} Hz` : ""}`);
   }
+  const lacking = model.lacks.filter(Boolean).length;
+  if (lacking) parts.push(`${int(lacking)} incomplete`);
   model.note = parts.join(" · ");
   model.summary = `${model.title}: ${plural(n, "window")}, newest ${newest.join(", ")}${model.breaks.length ? `, ${plural(model.breaks.length, "restart")}` : ""}${model.marks.length ? `, ${plural(model.marks.length, "alarm")}` : ""}.`;
   return model;
@@ -203,6 +208,17 @@ export function draw(f, model) {
   // restarts
   const breaks = model.breaks.filter(b => b.x > lo && b.x < hi);
   set(f.one("back", "breaks", "path"), { d: breaks.map(b => `M${a.crisp(a.x(b.x))} ${a.y0}V${a.y1}`).join("") || "M0 0" });
+
+  // windows that lack something, along the axis
+  let under = "", until = -Infinity;
+  for (let i = first; i <= last && n; i++) {
+    if (!model.lacks[i]) continue;
+    const x0 = Math.max(a.x0, a.x(at[i][0]), until), x1 = Math.min(a.x1, Math.max(a.x(at[i][1]), x0 + 1.5));
+    if (x1 <= x0) continue;
+    under += `M${round(x0)} ${a.y1 - 3}H${round(x1)}V${a.y1}H${round(x0)}Z`;
+    until = x1;
+  }
+  set(f.one("marks", "lacking", "path"), { d: under || "M0 0" });
 
   // the lines; those with a running mean are pale
   const lines = pool(f.group("data", "lines"), "path", sets.length * 2);
@@ -350,7 +366,7 @@ function readout(model, i) {
   const row = model.rows[i], get = name => row[model.col[name]];
   const lines = model.timeless ? [] : [model.wall ? `${dateTime(get("Start"))} – ${time(get("End"))}` : `${fixed(get("Start"), 1)} – ${fixed(get("End"), 1)} s`];
   const arrived = get("Arrived");
-  lines.push([model.timeless ? `result line ${int(get("Id"))}` : `window ${int(get("Number"))}`, arrived > 0 ? `arrived ${time(arrived)}` : "", get("Complete") === 0 ? "incomplete" : ""].filter(Boolean).join(" · "));
+  lines.push([model.timeless ? `result line ${int(get("Id"))}` : `window ${int(get("Number"))}`, arrived > 0 ? `arrived ${time(arrived)}` : "", model.words[i]].filter(Boolean).join(" · "));
   for (const s of model.sets) {
     const v = s.values[i];
     const mean = s.mean?.[i] >= 0 ? ` · mean of ${duration(model.smooth)}: ${hz(s.mean[i])}` : "";
@@ -366,9 +382,12 @@ export function table(model) {
   const number = v => (Number.isFinite(v) ? Number(v.toPrecision(8)) : "");
   const head = ["window id", "epoch", "start (s)", "end (s)"];
   for (const s of model.sets) head.push(`${s.name}: ${s.name === "triggers" ? "count" : "hits"}`, `${s.name}: Hz`);
+  const some = model.words?.some(Boolean);
+  if (some) head.push("note");
   const rows = model.rows.map((row, i) => {
     const out = [get(row, "Id"), get(row, "Epoch"), number(get(row, "Start")), number(get(row, "End"))];
     for (const s of model.sets) out.push(s.counts[i], number(s.values[i]));
+    if (some) out.push(model.words[i]);
     return out;
   });
   return { caption: `${model.title}: ${model.note}`, head, rows };

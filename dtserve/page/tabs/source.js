@@ -4,6 +4,7 @@
 import { data } from "../data.js";
 import { view } from "../view.js";
 import { spanWords } from "../figures.js";
+import { silent } from "../say.js";
 import { recompute } from "../commands.js";
 import { command } from "../command.js";
 import { el, fill, cells, text, show, attr, scrollTable } from "../dom.js";
@@ -17,7 +18,7 @@ export function build(section) {
   const bad = el("p", { class: "quiet" });
   section.append(el("div", { class: "tab-head" }, el("h2", {}, "Source"), el("p", {}, "Choose the span and the time cursor to see where that picture comes from.")),
     title, facts, again.node, lanes.node, el("h3", {}, "Lines that could not be used"), bad, el("h3", {}, "Runs"), runs.node);
-  let asked = 0;
+  let asked = "";
 
   return {
     draw() {
@@ -26,8 +27,9 @@ export function build(section) {
       if (v) drawSpan(v, span);
       const b = data.state.Bad_Lines ?? { Count: 0 };
       text(bad, b.Count ? `${plural(b.Count, "line")} counted and skipped. The last, at ${dateTime(b.At)}: ${b.Last}` : "None.");
-      if (asked !== data.newest) {
-        asked = data.newest;
+      const now = `${data.newest} ${data.revised}`;
+      if (asked !== now) {
+        asked = now;
         drawRuns();
       }
     },
@@ -43,7 +45,7 @@ export function build(section) {
       ["Orbits", s.First_Orbit !== undefined ? `${int(s.First_Orbit)} to ${int(s.Last_Orbit)}` : "–"],
       ["Detector time", s.End > s.Start ? `${detector(s.Start, 4)} to ${detector(s.End, 4)}` : "–"],
       ["Live", v.Bare ? "–" : `${fixed(s.Live, 3)} s of ${fixed(s.Seconds, 3)} s`], ["Arrived", arrived],
-      ["Complete", v.Bare ? "not said" : s.Complete ? "yes: every lane has passed its end" : "no: a gap, a cut or a stopped end is in it"],
+      ["Complete", v.Bare ? "not said" : s.Complete ? "yes: every lane has passed its end" : lacking(s)], ["Revised", v.Bare ? "not said" : revised(s)],
       ["Clock", s.Clock || "–"], ["Settings", v.Settings ?? "–"], ["Node", v.Source?.Node || "–"],
     ];
     fill(facts, pairs, () => el("div", {}, el("dt"), el("dd")), (div, [name, value]) => {
@@ -63,9 +65,22 @@ export function build(section) {
       if (!answer.ok) return;
       const rows = (await answer.json()).Runs.reverse().flatMap(r => r.Epochs.slice().reverse().map(e => [r, e]));
       fill(runs.body, rows, () => el("tr"), (tr, [r, e]) => {
-        cells(tr, [r.Name || "–", int(e.Epoch), int(e.Windows), int(e.Hits), e.End > 0 ? `${detector(e.Start)} to ${detector(e.End)}` : "–", `${int(e.First)} to ${int(e.Last)}`, e.Stale ? "stale buffer: hits from before the run" : ""]);
+        cells(tr, [r.Name || "–", int(e.Epoch), int(e.Windows), int(e.Hits), e.End > 0 ? `${detector(e.Start)} to ${detector(e.End)}` : "–", `${int(e.First)} to ${int(e.Last)}`, [e.Stale ? "stale buffer: hits from before the run" : "", e.Revised ? `${plural(e.Revised, "window")} revised` : ""].filter(Boolean).join("; ")]);
         attr(tr, { class: e.Stale ? "stale" : null });
       });
     } catch { /* the top of the page says that the server is away */ }
   }
+}
+
+// lacking says why a span is not complete.
+function lacking(s) {
+  const why = s.Missing?.length ? silent(s.Missing, s.Lanes) : "a gap, a cut or a stopped end is in it";
+  return s.Windows > 1 ? `no, ${int(s.Incomplete)} of ${int(s.Windows)} windows are not: ${why}` : `no: ${why}`;
+}
+
+// revised says which windows came again.
+function revised(s) {
+  if (!s.Revised) return "no: as first written";
+  const why = "written again when silent lanes came back";
+  return s.Windows > 1 ? `${plural(s.Revised, "window")}, ${why}` : `yes, revision ${s.Revision}: ${why}`;
 }
