@@ -73,6 +73,9 @@ func (w *written) link(epoch uint32, orbit int64, next uint64) {
 	}
 }
 
+// resumable reports whether the lines are to be gone on behind: then nothing is written that is not passed, for whoever goes on writes it.
+func (p *program) resumable() bool { return p.cli.Partial || p.log != nil }
+
 // A partKey names a partition that lanes come from.
 type partKey struct {
 	name      string

@@ -172,7 +172,7 @@ func (p *program) frame(f *wire.Frame) error {
 		return p.words(l, f)
 	case wire.KindMark:
 		l.place = placeOf(&f.Mark)
-		if p.cli.Partial || p.log != nil {
+		if p.resumable() {
 			l.written.mark(f)
 			p.comesFrom(l)
 		}
@@ -221,6 +221,9 @@ func (p *program) lane(f *wire.Frame) (*lane, error) {
 		return nil, fmt.Errorf("standard input: %s, but run %s had %d lanes before", id, id.Run, run.n)
 	}
 	if p.log != nil {
+		if id.N > 1 && !p.cli.Partial {
+			return nil, tool.Hint(fmt.Errorf("standard input: %s, but --log is for a run in one lane", id), "--partial --log, and dthist --merge")
+		}
 		if err := p.log.goesOn(f.Lane); err != nil {
 			return nil, err
 		}
@@ -427,7 +430,7 @@ func (p *program) pass(l *lane, f *wire.Frame) error {
 
 // window takes a window of one lane.
 func (p *program) window(l *lane, w hist.Window) error {
-	if p.cli.Partial && (l.cut || l.stopped) {
+	if p.resumable() && (l.cut || l.stopped) {
 		return nil // not whole, and whoever reads the lane again will write it
 	}
 	if w.Complete && p.cli.Partial && (l.hole || l.h.Missed(l.epoch, l.number)) {
@@ -469,7 +472,7 @@ func (p *program) emit(w hist.Window, lane [2]int) error {
 
 // write writes a line, and what it says for taking up the work behind it.
 func (p *program) write(line *hist.Line) error {
-	if p.set.Clock != hist.Detector || !p.cli.Partial && p.log == nil || len(line.Lanes) == 0 || !p.cli.Partial && line.Lanes[0].N > 1 {
+	if p.set.Clock != hist.Detector || !p.resumable() || len(line.Lanes) == 0 {
 		return p.out.line(line)
 	}
 	l := p.lanes.byID[wire.ID{Run: line.Lanes[0].Run, K: line.Lanes[0].K, N: line.Lanes[0].N}]
@@ -513,7 +516,7 @@ func (p *program) close(l *lane) error {
 	}
 	l.ended = true
 	l.run.ended++
-	if p.cli.Partial && !whole {
+	if p.resumable() && !whole {
 		p.env.Say("standard input: %s did not come to its end; the windows that it has not passed are not written", l.id)
 		l.h = nil
 		return nil
