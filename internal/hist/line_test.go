@@ -272,11 +272,99 @@ func TestParseOfAppend(t *testing.T) {
 			w.Counts.Ledger.Set("dtfilter", "a \"reason\"", 3)
 			l.Node = "häl\u2028lo"
 			l.Lanes = []LaneSource{{Run: "demo", K: 1, N: 9, First: 3, Next: 1<<64 - 1, Place: &Place{Name: "", Partition: 5, Tag: "t"}}}
+			l.Resume, l.Merge, l.Missing = resumes(r), merges(r), []int{1, 65536}[:r.IntN(2)*2]
+			if len(l.Missing) == 0 {
+				l.Missing = nil
+			}
 			backAgain(t, l)
 		}
 	}
-	backAgain(t, &Line{Progress: true, End: true, Lane: [2]int{1, 2}, Window: WindowInfo{Run: "r", Epoch: 1<<32 - 1, Number: 77}, Counts: &Counts{Set: NewSettings(nil)}})
+	backAgain(t, &Line{Progress: true, End: true, Lane: [2]int{1, 2}, Resume: resumes(rand.New(rand.NewPCG(1, 1))), Window: WindowInfo{Run: "r", Epoch: 1<<32 - 1, Number: 77}, Counts: &Counts{Set: NewSettings(nil)}})
 }
+
+// resumes is what a partial line may say for taking it up.
+func resumes(r *rand.Rand) []LaneState {
+	var list []LaneState
+	for k := range uint32(r.IntN(3)) {
+		s := LaneState{Run: "h\"ä", K: k + 1, N: 9, Epoch: r.Uint32(), Orbit: r.Int64N(1 << 32), Next: r.Uint64(), End: r.IntN(2) == 0}
+		if r.IntN(3) > 0 {
+			s.Place = &Place{Name: "s\u2028", Partition: r.Int64N(3) - 1, Offset: r.Uint64(), Number: r.Uint64(), Tag: "\"t\""[:r.IntN(2)*3]}
+			if r.IntN(2) == 0 {
+				s.Place.State = []byte{0, 255, byte(r.IntN(256))}
+			}
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// merges is what a merged line may say.
+func merges(r *rand.Rand) *MergeState {
+	if r.IntN(3) == 0 {
+		return nil
+	}
+	m := &MergeState{Places: []Place{{Name: "P", Partition: 3, Offset: 7}}}
+	for range r.IntN(3) {
+		run := RunState{Run: "run"}
+		for range 1 + r.IntN(3) {
+			run.Lanes = append(run.Lanes, LaneMerge{r.Uint32(), r.Int64N(1 << 53), uint64(r.Int64()), r.Uint32(), r.Int64N(1 << 53), r.IntN(2) == 0})
+		}
+		for range r.IntN(3) {
+			run.Open = append(run.Open, OpenWindow{r.Uint32(), r.Int64N(1 << 53), r.Int64N(9), r.IntN(99)})
+			run.Holes = append(run.Holes, Hole{1, r.Uint32(), r.Int64N(99), r.Uint32(), r.Int64N(99)})
+		}
+		m.Runs = append(m.Runs, run)
+		m.Ended = append(m.Ended, "é")
+	}
+	return m
+}
+
+// What a reader of lines alone needs is read without the rest, and what is put behind a line stays a line.
+func TestResumeAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 1))
+	for range 50 {
+		l := handLine(t)
+		l.Resume, l.Merge = resumes(r), merges(r)
+		text := AppendFrom(nil, l.Append(nil), "P\"", 3, 99)
+		lanes, merge, settings, err := ParseResume(text)
+		if err != nil || !reflect.DeepEqual(lanes, l.Resume) || !reflect.DeepEqual(merge, l.Merge) || (lanes != nil || merge != nil) && settings != l.Counts.Set.Digest() {
+			t.Fatalf("%v: %+v %+v %s of %s", err, lanes, merge, settings, text)
+		}
+		back, err := ParseLine(AppendFloor(nil, append(text, '\n')))
+		if err != nil || !back.Floor || *back.From != (From{"P\"", 3, 99}) {
+			t.Fatalf("%v: %+v", err, back)
+		}
+	}
+	if got := string(AppendFloor(nil, nil)); got != FloorNone {
+		t.Error(got)
+	}
+	if got := string(AppendFrom(nil, []byte("no object"), "P", 1, 2)); got != "no object" {
+		t.Error(got)
+	}
+	good := string((&Line{Progress: true, Lane: [2]int{1, 2}, Window: WindowInfo{Run: "r"}, Counts: &Counts{Set: NewSettings(nil)},
+		Resume: []LaneState{{Run: "r", K: 1, N: 2, Place: &Place{Name: "S", Partition: 1}}}}).Append(nil))
+	for _, tt := range []struct{ old, new, want string }{
+		{`"Resume": [{"Run": "r", "Lane": [1,2]`, `"Resume": [{"Run": "r", "Lane": [3,2]`, "Resume: lane 3 of 2"},
+		{`"Orbit": 0`, `"Orbit": -1`, "Resume: orbit -1"},
+		{`"Place": {"Name": "S", "Partition": 1`, `"Place": {"Name": "S", "Partition": -4`, "Resume: partition -4"},
+		{`"Place": {"Name": "S", `, `"Place": {`, "Resume: a place without a name"},
+		{`"Place": {`, `"Place": {"State": "?", `, "Resume: illegal base64"},
+		{`"Orbit": 0`, `"Orbit": "x"`, "Orbit: string does not belong there"},
+	} {
+		text := strings.Replace(good, tt.old, tt.new, 1)
+		if text == good {
+			t.Fatalf("%s is not in %s", tt.old, good)
+		}
+		for _, err := range []error{second(ParseLine([]byte(text))), fourth(ParseResume([]byte(text)))} {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %s", tt.new, err, tt.want)
+			}
+		}
+	}
+}
+
+func second(_ *Line, err error) error                                { return err }
+func fourth(_ []LaneState, _ *MergeState, _ string, err error) error { return err }
 
 func TestParseLineRefuses(t *testing.T) {
 	good := string(handLine(t).Append(nil))
@@ -336,11 +424,15 @@ func FuzzParseLine(f *testing.F) {
 	c.AutoLo = 5
 	f.Add((&Line{Counts: c}).Append(nil))
 	f.Add((&Line{Progress: true, Lane: [2]int{1, 2}, Window: WindowInfo{Run: "r"}, Counts: &Counts{Set: auto}}).Append(nil))
+	r := rand.New(rand.NewPCG(1, 1))
+	hand.Resume, hand.Merge = resumes(r), &MergeState{Runs: []RunState{{Run: "r", Lanes: make([]LaneMerge, 2), Open: make([]OpenWindow, 1)}}}
+	f.Add(AppendFloor(nil, AppendFrom(nil, hand.Append(nil), "P", 1, 2)))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l, err := ParseLine(text)
 		if err != nil {
 			return
 		}
+		l.From, l.Floor = nil, false // which are not a writer's
 		if !json.Valid(text) {
 			t.Fatalf("not JSON: %q", text)
 		}

@@ -278,7 +278,9 @@ func parseMergeState(text []byte) (*MergeState, error) {
 		}
 		to.Runs = append(to.Runs, run)
 	}
-	to.Ended = m.Ended
+	if len(m.Ended) > 0 {
+		to.Ended = m.Ended
+	}
 	return to, nil
 }
 
