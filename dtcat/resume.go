@@ -50,12 +50,14 @@ const resumeHint = "lanes of a topic are taken up by dtkafka consume --resume-fr
 // findResumption reads what --resume-from names. It leaves c.resumed nil if there is nothing yet.
 func (c *cat) findResumption() error {
 	file := c.cli.ResumeFrom
-	r, err := lastState(file)
+	r, lines, err := lastState(file)
 	if err != nil {
 		return err
 	}
 	if r == nil {
-		c.env.Say("%s: it says of no run how far it has come, so this one is read from its beginning", file)
+		if lines > 0 {
+			c.env.Say("%s: it says of no run how far it has come, so this one is read from its beginning", file)
+		}
 		return nil
 	}
 	s := &r.state
@@ -77,25 +79,25 @@ func (c *cat) findResumption() error {
 	return nil
 }
 
-// lastState returns what the last whole line of a file says that says it, or nil. A line without a line feed is not whole: its writer died.
-func lastState(file string) (*resumption, error) {
+// lastState returns what the last whole line of a file says that says it, or nil, and how many lines it looked at. A line without a line feed is not whole: its writer died.
+func lastState(file string) (last *resumption, lines int, err error) {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // nothing is there
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, tool.Plain(err)
+		return nil, 0, tool.Plain(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return nil, tool.Plain(err)
+		return nil, 0, tool.Plain(err)
 	case info.IsDir():
-		return nil, fmt.Errorf("%s: a folder", file)
+		return nil, 0, fmt.Errorf("%s: a folder", file)
 	}
-	var last *resumption
 	parse := func(line []byte) (bool, error) {
+		lines++
 		lanes, _, settings, err := hist.ParseResume(line)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", file, err)
@@ -110,10 +112,7 @@ func lastState(file string) (*resumption, error) {
 	} else {
 		err = linesForward(f, parse)
 	}
-	if err != nil {
-		return nil, tool.Plain(err)
-	}
-	return last, nil
+	return last, lines, tool.Plain(err)
 }
 
 // lookBack is how much of the end of a file is searched; every line of a log says where to go on.

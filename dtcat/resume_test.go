@@ -536,7 +536,7 @@ func TestLastState(t *testing.T) {
 		return fmt.Sprintf(`{"Resume": [{"Run": %q, "Lane": [1,1], "Epoch": 0, "Orbit": 5, "Next": 0}], "More": %q}`, run, strings.Repeat("x", more))
 	}
 	fmt.Fprintf(f, "\n%s\n%s\n{\"Run\": 7}\n%s", line("a", 10), line("b", 3<<20), line("torn", 1<<20))
-	r, err := lastState(file)
+	r, _, err := lastState(file)
 	if err != nil || r == nil || r.state.Run != "b" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -544,11 +544,11 @@ func TestLastState(t *testing.T) {
 	for more := range 40 {
 		text := line("a", 1) + "\n" + line("b", 256<<10-100+more*5) + "\n" + line("c", more) + "\n\n" + strings.Repeat(" ", more)
 		write(t, file, text)
-		if r, err := lastState(file); err != nil || r == nil || r.state.Run != "c" {
+		if r, _, err := lastState(file); err != nil || r == nil || r.state.Run != "c" {
 			t.Fatalf("%d: %+v, %v", more, r, err)
 		}
 		write(t, file, strings.TrimSuffix(text[:strings.Index(text, line("c", more))], "\n"))
-		if r, err := lastState(file); err != nil || r == nil || r.state.Run != "a" {
+		if r, _, err := lastState(file); err != nil || r == nil || r.state.Run != "a" {
 			t.Fatalf("%d: %+v, %v", more, r, err)
 		}
 	}
