@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"dt/internal/hist"
 	"dt/internal/hit"
@@ -36,7 +37,7 @@ func begins(l *wire.Lane, number uint64) written {
 func (w *written) mark(f *wire.Frame) {
 	m := &f.Mark
 	at := markAt{place: *placeOf(m), epoch: f.Epoch, newest: int64(m.Newest)}
-	if m.Number <= w.begin {
+	if m.Number <= w.begin && at.newest < math.MaxInt64 { // else it stands behind the lane's end, which is still to come
 		w.Place = &at.place // nothing is before it
 		return
 	}

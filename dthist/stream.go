@@ -443,19 +443,20 @@ func (p *program) window(l *lane, w hist.Window) error {
 		}
 	}
 	w.Lanes = []hist.LaneSource{p.stretch(l)}
-	if p.set.Clock == hist.Detector {
-		l.written.link(w.Epoch, (w.Number+1)*p.set.Length, l.first)
-	}
 	if p.cli.Partial {
+		if p.set.Clock == hist.Detector {
+			l.written.link(w.Epoch, (w.Number+1)*p.set.Length, l.first)
+		}
 		l.told, l.hole = time.Now(), false
 		return p.emit(w, [2]int{int(l.id.K), int(l.id.N)})
 	}
 	return l.run.merger.Add(int(l.id.K), w, nil)
 }
 
-// stretch returns the records since the lane's last line.
+// stretch returns the records since the lane's last line. Of a lane that is taken up these begin at its floor, which the windows that end may be read before: frames of a file are not
+// always cut alike.
 func (p *program) stretch(l *lane) hist.LaneSource {
-	s := hist.LaneSource{Run: l.id.Run, K: l.id.K, N: l.id.N, First: l.first, Next: l.track.Next(), Place: l.place}
+	s := hist.LaneSource{Run: l.id.Run, K: l.id.K, N: l.id.N, First: l.first, Next: max(l.first, l.track.Next()), Place: l.place}
 	l.first = s.Next
 	return s
 }
@@ -478,6 +479,10 @@ func (p *program) write(line *hist.Line) error {
 	l := p.lanes.byID[wire.ID{Run: line.Lanes[0].Run, K: line.Lanes[0].K, N: line.Lanes[0].N}]
 	if err := p.fits(l); err != nil {
 		return err
+	}
+	if !p.cli.Partial && line.Window.Number != hist.NoNumber {
+		// Several windows may have ended at once: each line says what is written with it, and not what comes next.
+		l.written.link(line.Window.Epoch, (line.Window.Number+1)*p.set.Length, line.Lanes[0].Next)
 	}
 	line.Resume = p.resume(l)
 	return p.out.line(line)
@@ -538,13 +543,13 @@ func (p *program) close(l *lane) error {
 	}
 	m := l.run.merger
 	m.EndRest(int(l.id.K), hist.Rest{Ledger: l.h.TakeLedger(), Lanes: []hist.LaneSource{p.stretch(l)}})
-	l.written.End = whole
-	l.written.link(l.epoch, l.number*p.set.Length, l.first)
 	if whole {
 		if err := m.End(int(l.id.K), !missed); err != nil {
 			return err
 		}
 	}
+	l.written.End = whole
+	l.written.link(l.epoch, l.number*p.set.Length, l.first)
 	if l.run.ended == int(l.run.n) {
 		return p.closeRun(l.run)
 	}

@@ -37,8 +37,8 @@ type connection struct {
 	Key          string        `placeholder:"FILE" help:"Its key (PEM)."`
 	SASL         string        `name:"sasl" placeholder:"MECHANISM" help:"Log in by plain, scram-sha-256 or scram-sha-512."`
 	User         string        `placeholder:"NAME" help:"Log in as NAME."`
-	PasswordFile string        `placeholder:"FILE" help:"The password: the first line of FILE, which nobody else may read (default: DT_KAFKA_PASSWORD)."`
-	GiveUp       time.Duration `placeholder:"DURATION" help:"Wait so long, at most, for a cluster that is away (default: for ever; topics: not at all)."`
+	PasswordFile string        `placeholder:"FILE" help:"Its first line, for us alone to read (or DT_KAFKA_PASSWORD)."`
+	GiveUp       time.Duration `placeholder:"DURATION" help:"Wait so long, at most, for brokers (default: ever; topics: not)."`
 }
 
 const (

@@ -18,18 +18,20 @@ import (
 )
 
 type consumeCmd struct {
-	Topic    string        `arg:"" env:"-" help:"The topic."`
-	From     string        `placeholder:"WHERE" help:"start, end or time:RFC3339. Default: end; with --until start; with --group or --state: start, where they know no place."`
-	Until    string        `placeholder:"WHERE" help:"end (of what is there now) or time:RFC3339. Default: never."`
-	As       string        `default:"auto" enum:"auto,frames,json,csv,lines" placeholder:"auto" help:"What the messages are: frames json csv (words) lines, auto: by content."`
-	Group    string        `placeholder:"NAME" help:"Share the partitions with the others of this consumer group, and keep the place there."`
-	Session  time.Duration `default:"10s" help:"With --group: who is silent for so long has left."`
-	State    string        `placeholder:"FILE" help:"Keep the place in FILE."`
-	Run      string        `env:"-" placeholder:"NAME" help:"Of word messages: name of the run. Default: a random one."`
-	Lateness int64         `default:"${lateness}" help:"Of word messages: orbits that a slow FPGA is waited for."`
-	Rejects  string        `placeholder:"FILE" help:"Of word messages: keep those that are no words in FILE."`
-	Strict   bool          `help:"Of word messages: stop at the first that is no word."`
-	Progress string        `default:"auto" enum:"auto,yes,no" placeholder:"auto" help:"Progress line: yes no, auto: on a terminal."`
+	Topic      string        `arg:"" env:"-" help:"The topic."`
+	From       string        `placeholder:"WHERE" help:"start, end, time:RFC3339 (default: end; --until, --group: start)."`
+	Until      string        `placeholder:"WHERE" help:"end (of what is there now) or time:RFC3339. Default: never."`
+	As         string        `default:"auto" enum:"auto,frames,json,csv,lines" placeholder:"auto" help:"What messages are: frames json csv (words) lines; auto: it shows."`
+	Group      string        `placeholder:"NAME" help:"Share the partitions with others; the group keeps the place."`
+	Session    time.Duration `default:"10s" help:"With --group: who is silent for so long has left."`
+	Member     string        `placeholder:"NAME" help:"With --group: our name in it; who had it before is replaced."`
+	State      string        `placeholder:"FILE" help:"Keep the place in FILE."`
+	ResumeFrom string        `placeholder:"TOPIC" help:"Begin where the lines in TOPIC end, of the dthist behind this."`
+	Run        string        `env:"-" hidden:""`
+	Lateness   int64         `default:"${lateness}" hidden:""`
+	Rejects    string        `placeholder:"FILE" help:"Keep messages that are no words; see --run --lateness --strict."`
+	Strict     bool          `hidden:""`
+	Progress   string        `default:"auto" enum:"auto,yes,no" placeholder:"auto" help:"Progress line: yes no, auto: on a terminal."`
 
 	connection `embed:""`
 }
@@ -81,6 +83,8 @@ type consume struct {
 	member  membership
 	content content
 	out     output
+	resume  *resume       // with --resume-from
+	begun   map[int]place // where reading began when it was not known what the topic holds
 	rejects *os.File
 	show    *progress
 	ctx     context.Context // over when the program is asked to stop
@@ -99,6 +103,10 @@ func (c *consumeCmd) check() (from, until where, err error) {
 	switch {
 	case c.Group != "" && c.State != "":
 		err = &tool.UsageError{Msg: "--group and --state exclude each other: a group keeps its place with the brokers"}
+	case c.Member != "" && c.Group == "":
+		err = &tool.UsageError{Msg: "--member is a name within a --group"}
+	case c.ResumeFrom != "" && c.ResumeFrom == c.Topic:
+		err = &tool.UsageError{Msg: "--resume-from " + c.ResumeFrom + ": that is the topic that is read; the one with the lines of the dthist behind this is wanted"}
 	case c.Lateness < 0 || c.Lateness > hit.MaxOrbit:
 		err = &tool.UsageError{Msg: fmt.Sprintf("--lateness %d: 0 to %d orbits are possible", c.Lateness, int64(hit.MaxOrbit))}
 	case c.Run != "" && wire.CheckRun(c.Run) != nil:
@@ -106,7 +114,7 @@ func (c *consumeCmd) check() (from, until where, err error) {
 	}
 	if from.kind == "" {
 		from.kind = "end"
-		if until.kind != "" || c.Group != "" || c.State != "" {
+		if until.kind != "" || c.Group != "" || c.State != "" || c.ResumeFrom != "" {
 			from.kind = "start"
 		}
 	}
@@ -119,6 +127,7 @@ func (c *consumeCmd) run(env *tool.Env) error {
 		return err
 	}
 	env.Source()
+	env.EndWithReader()
 	cluster, err := c.open(env)
 	if err != nil {
 		return err
@@ -152,6 +161,13 @@ func (r *consume) start() (err error) {
 	if r.topic, err = r.cluster.topic(r.ctx, r.retry, r.cmd.Topic); err != nil {
 		return err
 	}
+	if r.cmd.ResumeFrom != "" {
+		lines, err := r.cluster.topic(r.ctx, r.retry, r.cmd.ResumeFrom)
+		if err != nil {
+			return err
+		}
+		r.resume = &resume{r: r, topic: lines}
+	}
 	if r.cmd.As != "auto" {
 		r.content = content(r.cmd.As)
 	} else if r.content, err = r.look(); err != nil {
@@ -159,7 +175,7 @@ func (r *consume) start() (err error) {
 	}
 	switch {
 	case r.cmd.Group != "":
-		r.member, err = newGroup(r.env, r.cluster, r.cmd.Group, r.topic.name, r.topic.partitions, r.cmd.Session)
+		r.member, err = newGroup(r.env, r.cluster, r.cmd.Group, r.cmd.Member, r.topic.name, r.topic.partitions, r.cmd.Session)
 	case r.cmd.State != "":
 		r.member, err = newStateFile(r.cmd.State, r.topic.clusterID, r.topic.name, r.topic.partitions)
 	default:
@@ -173,10 +189,18 @@ func (r *consume) start() (err error) {
 
 // open opens the output for what the topic's content is, if that is known.
 func (r *consume) open() error {
-	switch r.content {
-	case "":
+	if r.content == "" {
 		return nil
-	case contentLines:
+	}
+	if r.resume != nil {
+		if err := r.resume.checkContent(r.content); err != nil {
+			return err
+		}
+	}
+	if r.content == contentLines {
+		if r.resume != nil {
+			r.member.whole()
+		}
 		wire.Enlarge(r.env.Stdout)
 		r.out = newLinesOutput(r.env, r.env.Stdout, r.topic.name)
 		return nil
@@ -256,8 +280,8 @@ func (r *consume) consume() error {
 		if err != nil {
 			return r.finish(err)
 		}
-		end, err := r.assignment(a, first)
-		for first = false; end == endTime && err == nil; {
+		end, err := r.assignment(a, first && len(a.from) > 0)
+		for first = first && len(a.from) == 0; (end == endTime || end == endKnown) && err == nil; {
 			end, err = r.assignment(a, false)
 		}
 		a.release()
@@ -271,9 +295,10 @@ func (r *consume) consume() error {
 type ending int
 
 const (
-	endLost ending = iota // it is another's now
-	endOver               // --until, or a signal
-	endTime               // the time of --until has come: now it is known which offsets that is
+	endLost  ending = iota // it is another's now
+	endOver                // --until, or a signal
+	endTime                // the time of --until has come: now it is known which offsets that is
+	endKnown               // now it is known what the topic holds, and so where to begin
 )
 
 // finish ends what is open, and returns why.
@@ -297,7 +322,14 @@ func (r *consume) finish(err error) error {
 
 // assignment reads the partitions that we have.
 func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
-	from, until, err := r.resolve(a.from)
+	given := a.from
+	if r.resume != nil && r.out != nil {
+		var err error
+		if given, err = r.resume.places(given); err != nil {
+			return endLost, err
+		}
+	}
+	from, until, err := r.resolve(given)
 	if err != nil {
 		return endLost, err
 	}
@@ -308,7 +340,7 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 		}
 	}
 	if tell {
-		r.tellFrom(a.from)
+		r.tellFrom(given)
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	arrived := make(chan *fetched)
@@ -360,7 +392,7 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 		if !errors.Is(err, errUnheard) && !errors.Is(err, errExpelled) {
 			return err
 		}
-		if last {
+		if last && !errors.Is(err, kafka.FencedInstanceID) { // which is why we end
 			r.env.Say("%v", err)
 		}
 		return nil // the next one says more, or who goes on there reads it again
@@ -437,6 +469,11 @@ func (r *consume) assignment(a *assignment, tell bool) (ending, error) {
 					return endLost, leave()
 				default:
 				}
+				if r.out != nil && r.resume != nil {
+					f.release()
+					r.begun = from
+					return endKnown, nil
+				}
 				if err := begin(); err != nil {
 					return endLost, err
 				}
@@ -497,16 +534,23 @@ func (r *consume) resolve(given map[int]place) (from map[int]place, until map[in
 			if err != nil {
 				return err
 			}
-			if at.Offset > end {
+			switch {
+			case at.Offset > end && r.resume != nil:
+				return &explained{text: fmt.Sprintf("%s: the partition ends at %d, and lines in %s are of what came before %d", r.topic.name, end, r.resume.topic.name, at.Offset),
+					hint: "was " + r.topic.name + " deleted and made anew? then " + r.resume.topic.name + " must be too", lasts: forever}
+			case at.Offset > end:
 				return beyond(r.topic.name, p, at.Offset, end) // --until end would be content with nothing
 			}
 			if at.Offset < 0 {
-				switch r.from.kind {
-				case "start":
+				was, begun := r.begun[p]
+				switch {
+				case begun:
+					at.Offset, at.middle = was.Offset, was.middle
+				case r.from.kind == "start":
 					at.Offset = first
-				case "end":
+				case r.from.kind == "end":
 					at.Offset, at.middle = end, true
-				case "time":
+				case r.from.kind == "time":
 					at.middle = true
 					if at.Offset, err = r.cluster.offsetAt(r.ctx, r.topic.name, p, r.from.at); err != nil {
 						return err
@@ -547,10 +591,14 @@ func (r *consume) tellFrom(given map[int]place) {
 	case r.from.kind == "end":
 		where += " (--from start: with what is there)"
 	}
+	left := "from where it was left"
+	if r.resume != nil {
+		left = "from where the lines in " + r.resume.topic.name + " end"
+	}
 	if kept == len(given) && kept > 0 {
-		where = "from where it was left"
+		where = left
 	} else if kept > 0 {
-		where = fmt.Sprintf("from where it was left, in %d of them; else %s", kept, where)
+		where = fmt.Sprintf("%s, in %d of them; else %s", left, kept, where)
 	}
 	what := string(r.content)
 	if what == "" {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
+	"dt/internal/hist"
 	"dt/internal/tool"
 	"dt/internal/wire"
 )
@@ -27,6 +29,8 @@ type framesOutput struct {
 	m       wire.Message
 	mark    wire.Mark // of the present message
 	marked  bool
+	over    bool   // records of the message stand behind its mark
+	first   uint64 // number that it begins with
 
 	count   int     // messages so far
 	bad     refused // messages that are no frames
@@ -45,7 +49,11 @@ type laneOut struct {
 	open      bool       // something of it was written, and no end
 	ended     bool       // exhausted
 	stopped   bool       // its last frame was a stopped end
-	seen      int        // message count when it was seen last
+	written   bool       // ended, and with all of it in the results: it is left out
+	placed    bool       // it was said where it begins, or it begins in the middle
+	from      uint64     // of a lane that is taken up: records before this number, in messages before the offset fromAt, are in the results
+	fromAt    int64
+	seen      int // message count when it was seen last
 }
 
 // A partOut is a partition.
@@ -53,6 +61,7 @@ type partOut struct {
 	place  int64
 	middle bool               // we begin in the middle, and lanes may too
 	known  map[wire.ID]laneAt // from the place that we begin at
+	up     *resumed           // what lines say of the lanes, or nil
 }
 
 // A partMeta is the Meta of a partition's place.
@@ -103,9 +112,9 @@ func (o *framesOutput) begin(from map[int]place) error {
 		if o.parts[p] != nil {
 			continue
 		}
-		part := &partOut{place: at.Offset, middle: at.middle, known: map[wire.ID]laneAt{}}
+		part := &partOut{place: at.Offset, middle: at.middle, known: map[wire.ID]laneAt{}, up: at.resumed}
 		var meta partMeta
-		if at.Meta != "" {
+		if at.Meta != "" && at.resumed == nil {
 			if err := json.Unmarshal([]byte(at.Meta), &meta); err != nil {
 				return fmt.Errorf("%s[%d]: the place that was kept makes no sense: %w", o.topic, p, err)
 			}
@@ -115,8 +124,38 @@ func (o *framesOutput) begin(from map[int]place) error {
 			part.known[wire.ID{Run: l.Run, K: l.K, N: l.N}] = l
 		}
 		o.parts[p] = part
+		if err := o.announce(part, p); err != nil {
+			return err
+		}
 	}
 	return o.w.Flush()
+}
+
+// announce hands on the lanes that lines know, with their places, also those of which nothing may come any more: so the lines that follow know them, too.
+func (o *framesOutput) announce(part *partOut, partition int) error {
+	if part.up == nil {
+		return nil
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(part.up.lanes), func(a, b wire.ID) int { return cmp.Compare(a.String(), b.String()) }) {
+		s := part.up.lanes[id]
+		if s.Place == nil {
+			continue // it begins with the log, where it is found
+		}
+		l := &laneOut{lane: wire.Lane{Run: id.Run, K: id.K, N: id.N, Anew: true, Settings: part.up.settings}, partition: partition, fresh: true}
+		l.takeUp(s)
+		o.lanes[id] = l
+		if err := o.putPlace(l, partition, int64(s.Place.Offset), time.Now().UnixNano(), 0); err != nil {
+			return err
+		}
+		if !s.End {
+			continue
+		}
+		l.open, o.current = false, nil
+		if err := o.w.End(&wire.Frame{First: l.next, Next: l.next, End: wire.End{Read: l.next}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *framesOutput) take(f *fetched) error {
@@ -131,7 +170,7 @@ func (o *framesOutput) take(f *fetched) error {
 			o.bad.tell(f.partition, m.offset, err.Error())
 			continue
 		}
-		if err := o.message(part, f.partition, m.offset); err != nil {
+		if err := o.message(part, f.partition, &m); err != nil {
 			return err
 		}
 	}
@@ -140,7 +179,8 @@ func (o *framesOutput) take(f *fetched) error {
 }
 
 // message hands on what was parsed.
-func (o *framesOutput) message(part *partOut, partition int, offset int64) error {
+func (o *framesOutput) message(part *partOut, partition int, m *message) error {
+	offset := m.offset
 	lane, frames := o.m.Lane(), o.m.Frames()
 	if len(frames) == 0 {
 		return nil
@@ -153,7 +193,12 @@ func (o *framesOutput) message(part *partOut, partition int, offset int64) error
 	l.partition = partition
 	o.count++
 	l.seen = o.count
-	if last := frames[len(frames)-1].Next; l.ended {
+	last := frames[len(frames)-1].Next
+	if last <= l.from && offset < l.fromAt || l.written && last <= l.next {
+		return nil // it is in the results
+	}
+	switch {
+	case l.ended:
 		if last > l.next {
 			o.lost.tell(partition, offset, fmt.Sprintf("%s goes on behind its end, with record %d (another run of the same name?); left out", lane.ID(), last-1))
 		} else {
@@ -168,8 +213,13 @@ func (o *framesOutput) message(part *partOut, partition int, offset int64) error
 	if lane.Map != l.lane.Map || lane.Form != l.lane.Form {
 		l.lane.Map, l.lane.Form, l.fresh = lane.Map, lane.Form, true
 	}
-	o.marked = false
+	o.marked, o.over, o.first = false, false, frames[0].First
 	for i := range frames {
+		if !l.placed && frames[i].Kind != wire.KindMap { // which belongs to the lane frame
+			if err := o.putPlace(l, partition, offset, m.time*int64(time.Millisecond), 0); err != nil {
+				return err
+			}
+		}
 		if err := o.frame(l, &frames[i], partition, offset); err != nil {
 			return err
 		}
@@ -177,20 +227,51 @@ func (o *framesOutput) message(part *partOut, partition int, offset int64) error
 	return o.putMark(l, partition, offset)
 }
 
+// putPlace writes a mark of our own: of where a lane begins, so that its place is known from its first record on, or ends. newest is what must be written
+// before a lane is taken up there.
+func (o *framesOutput) putPlace(l *laneOut, partition int, offset, at int64, newest uint64) error {
+	if err := o.enter(l, l.next); err != nil {
+		return err
+	}
+	l.placed, l.open = true, true
+	return o.w.Mark(&wire.Frame{First: l.next, Next: l.next, Mark: wire.Mark{Newest: newest, Time: at, Number: l.next, Offset: uint64(offset),
+		Partition: uint32(partition), Name: o.topic}})
+}
+
 // newLane returns a lane that is new to us; first is where its first message begins.
 func (o *framesOutput) newLane(part *partOut, lane *wire.Lane, first uint64) *laneOut {
 	l := &laneOut{lane: *lane, fresh: true}
+	if part.up != nil {
+		l.lane.Anew, l.lane.Settings = true, part.up.settings
+		if s := part.up.lanes[lane.ID()]; s != nil {
+			l.takeUp(s)
+			return l
+		}
+	}
 	at, known := part.known[lane.ID()]
 	switch {
 	case known:
 		l.next, l.ended, l.stopped = at.Next, at.Ended == 1, at.Ended == 2
 	case part.middle:
-		l.next = first
+		l.next, l.placed = first, true
 	default:
 		l.next = lane.FloorNumber
 	}
 	l.lane.FloorNumber = max(l.lane.FloorNumber, l.next)
 	return l
+}
+
+// takeUp has a lane go on where its results end.
+func (l *laneOut) takeUp(s *hist.LaneState) {
+	l.from = min(l.lane.FloorNumber, s.Next)
+	if s.Place != nil {
+		l.from, l.fromAt = min(s.Place.Number, s.Next), int64(min(s.Place.Offset, math.MaxInt64))
+	}
+	l.lane.FloorEpoch, l.lane.FloorOrbit, l.lane.FloorNumber = s.Epoch, uint64(s.Orbit), s.Next
+	l.next = l.from
+	if s.End {
+		l.next, l.ended, l.written = s.Next, true, true
+	}
 }
 
 // frame hands on one frame.
@@ -214,7 +295,7 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 			}
 			l.next = f.First
 		}
-		o.mark, o.marked = f.Mark, true
+		o.mark, o.marked, o.over = f.Mark, true, false
 		l.front = wire.Frame{Next: l.next, Horizon: f.Horizon, Epoch: f.Epoch, Open: f.Open}
 		l.stopped = false
 		return nil
@@ -222,7 +303,7 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 		if l.lane.Map == o.digest && !l.fresh {
 			return nil
 		}
-		if err := o.enter(l, f.First); err != nil {
+		if err := o.enter(l, min(f.First, l.next)); err != nil {
 			return err
 		}
 		o.digest = l.lane.Map
@@ -231,10 +312,17 @@ func (o *framesOutput) frame(l *laneOut, f *wire.Frame, partition int, offset in
 		if behind {
 			return nil
 		}
+		o.over = o.over || f.End.Stopped // whoever begins at the mark must know that what follows goes on behind a stop
 		if err := o.putMark(l, partition, offset); err != nil {
 			return err
 		}
+		if !f.End.Stopped { // whoever has all of it, the end too, need not read this message
+			if err := o.putPlace(l, partition, offset+1, time.Now().UnixNano(), math.MaxInt64); err != nil {
+				return err
+			}
+		}
 	case wire.KindWords, wire.KindLate:
+		o.over = o.over || o.marked && f.Next > f.First
 		switch {
 		case f.First > l.next:
 			o.gap(l, f, partition, offset)
@@ -285,10 +373,13 @@ func (o *framesOutput) enter(l *laneOut, number uint64) error {
 	if l.lane.Map == 0 {
 		o.digest = 0 // whoever reads it may go back to the default map
 	}
-	return o.w.Lane(&wire.Frame{Next: number}, &l.lane)
+	err := o.w.Lane(&wire.Frame{Next: number}, &l.lane)
+	l.lane.Anew = false
+	return err
 }
 
-// putMark writes the message's mark, if it has one: what is before the lane's next number came from before the message behind this one.
+// putMark writes the message's mark, if it has one: what is before the lane's next number came from before the message behind this one. Of records
+// that stand behind the mark in the message it knows no newest orbit; then it is of what came before the message.
 func (o *framesOutput) putMark(l *laneOut, partition int, offset int64) error {
 	if !o.marked {
 		return nil
@@ -299,7 +390,11 @@ func (o *framesOutput) putMark(l *laneOut, partition int, offset int64) error {
 		return err
 	}
 	f.First, f.Next = l.next, l.next
-	f.Mark = wire.Mark{Newest: o.mark.Newest, Time: o.mark.Time, Number: l.next, Offset: uint64(offset + 1), Source: o.mark.Source, Serial: o.mark.Serial,
+	number, behind := l.next, uint64(offset+1)
+	if o.over {
+		number, behind = min(o.first, l.next), uint64(offset)
+	}
+	f.Mark = wire.Mark{Newest: o.mark.Newest, Time: o.mark.Time, Number: number, Offset: behind, Source: o.mark.Source, Serial: o.mark.Serial,
 		Partition: uint32(partition), Name: o.topic}
 	l.open = true
 	return o.w.Mark(&f)
@@ -374,6 +469,13 @@ func (o *framesOutput) places() map[int]place {
 		for id, l := range part.known {
 			if o.lanes[id] == nil {
 				add(l)
+			}
+		}
+		if part.up != nil {
+			for id := range part.up.lanes {
+				if o.lanes[id] == nil {
+					meta.Middle = 1 // of these the number is not known
+				}
 			}
 		}
 		text := ""

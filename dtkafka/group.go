@@ -52,17 +52,19 @@ type group struct {
 	end  context.CancelFunc
 
 	mu      sync.Mutex
-	member  string // id, from the coordinator
-	claim   claim  // what we say when we join
+	who     self
+	claim   claim // what we say when we join
 	current *generation
-	told    string // the last share that was told
+
+	replaced bool   // by another process with our name
+	told     string // the last share that was told
 }
 
 // A generation is what holds from one sharing out of the partitions to the next.
 type generation struct {
 	g          *group
 	id         int
-	member     string
+	who        self
 	grant      grant
 	partitions []int // our share
 
@@ -75,15 +77,15 @@ type generation struct {
 }
 
 // newGroup returns a membership in a consumer group; nothing is asked of a broker before next. A member that has not been heard of for session is taken
-// for dead.
-func newGroup(env *tool.Env, c *cluster, name, topic string, partitions int, session time.Duration) (membership, error) {
+// for dead. One with a name of its own (instance) takes over from a process that had the same name, at once.
+func newGroup(env *tool.Env, c *cluster, name, instance, topic string, partitions int, session time.Duration) (membership, error) {
 	switch {
 	case strings.TrimSpace(name) == "":
 		return nil, &tool.UsageError{Msg: "--group: the name is empty"}
 	case session < time.Second:
 		return nil, &tool.UsageError{Msg: fmt.Sprintf("--session: %v is less than a second", session)}
 	}
-	g := &group{env: env, cluster: c, client: c.client, name: name, topic: topic, session: session, claim: claim{Partitions: partitions}}
+	g := &group{env: env, cluster: c, client: c.client, name: name, topic: topic, session: session, who: self{instance: instance}, claim: claim{Partitions: partitions}}
 	g.life, g.end = context.WithCancel(context.Background())
 	return g, nil
 }
@@ -102,6 +104,9 @@ func (g *group) next(ctx context.Context) (*assignment, error) {
 	}
 	r := g.cluster.retrier("group " + g.name)
 	for start := time.Now(); ; {
+		if err := g.fenced(); err != nil {
+			return nil, err
+		}
 		n, from, err := g.join(ctx)
 		switch {
 		case err == nil:
@@ -112,6 +117,8 @@ func (g *group) next(ctx context.Context) (*assignment, error) {
 			return nil, ctx.Err()
 		case g.refusal(err) != nil:
 			return nil, g.refusal(err)
+		case g.fenced() != nil:
+			return nil, g.fenced()
 		case isUnsettled(err) && time.Since(start) < settling:
 			if pause(ctx, 100*time.Millisecond) != nil {
 				return nil, ctx.Err()
@@ -139,7 +146,7 @@ func (g *group) join(ctx context.Context) (*generation, map[int]place, error) {
 		g.forget(j.member, err)
 		return nil, nil, err
 	}
-	n := &generation{g: g, id: j.generation, member: j.member, partitions: slices.Sorted(slices.Values(share.partitions[g.topic])), lost: make(chan struct{}), free: make(chan struct{})}
+	n := &generation{g: g, id: j.generation, who: j.self, partitions: slices.Sorted(slices.Values(share.partitions[g.topic])), lost: make(chan struct{}), free: make(chan struct{})}
 	n.release = sync.OnceFunc(func() { close(n.free) })
 	n.grant = decodeGrant(share.data)
 	g.mu.Lock()
@@ -165,26 +172,26 @@ func (g *group) ask(ctx context.Context) (*joined, error) {
 	}).Stop()
 	for {
 		g.mu.Lock()
-		member, data := g.member, encodeData(g.claim)
+		who, data := g.who, encodeData(g.claim)
 		g.mu.Unlock()
 		var j *joined
 		err := g.patiently(ctx, func(ctx context.Context) (err error) {
-			j, err = joinGroup(ctx, g.client, g.name, member, g.session, handOver, subscription{[]string{g.topic}, data})
+			j, err = joinGroup(ctx, g.client, g.name, who, g.session, handOver, subscription{[]string{g.topic}, data})
 			return err
 		})
 		if err == nil || errors.Is(err, kafka.MemberIDRequired) {
 			// From here on we can leave, whether we are in already or not.
 			g.mu.Lock()
-			g.member = j.member
+			g.who.member = j.member
 			g.mu.Unlock()
 		}
 		switch {
 		case err == nil:
 			return j, nil
-		case errors.Is(err, kafka.MemberIDRequired) && member == "":
+		case errors.Is(err, kafka.MemberIDRequired) && who.member == "":
 			continue
 		}
-		g.forget(member, err)
+		g.forget(who.member, err)
 		return nil, err
 	}
 }
@@ -227,9 +234,20 @@ func (g *group) coordinator(ctx context.Context) (int, error) {
 func (g *group) forget(member string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.member == member && (errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)) {
-		g.member, g.claim.Owned, g.claim.Generation = "", nil, 0
+	if g.who.member == member && (errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)) {
+		g.who.member, g.claim.Owned, g.claim.Generation = "", nil, 0
+		g.replaced = g.replaced || errors.Is(err, kafka.FencedInstanceID)
 	}
+}
+
+// fenced returns what to say when another process with our name has taken our place, or nil.
+func (g *group) fenced() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.replaced {
+		return nil
+	}
+	return tool.Hint(fmt.Errorf("group %s: another process with the name %s has taken over from this one", g.name, g.who.instance), "each process wants its own --member")
 }
 
 // shareOut is the part of the one member that shares out all partitions. The members of a group may read different topics.
@@ -340,7 +358,7 @@ func (n *generation) beat() {
 		}
 		asked = time.Now()
 		ctx, cancel := context.WithTimeout(g.life, g.session/3) // which leaves time for another try before we are taken for dead
-		err := heartbeat(ctx, g.client, g.name, n.id, n.member)
+		err := heartbeat(ctx, g.client, g.name, n.id, n.who)
 		cancel()
 		switch { // when there is no answer, the next one will tell
 		case err == nil:
@@ -393,8 +411,8 @@ func (n *generation) fence(err error) {
 		n.fenced = err
 	}
 	n.mu.Unlock()
+	n.g.forget(n.who.member, err)
 	n.lose()
-	n.g.forget(n.member, err)
 }
 
 // whole says that one member must read all partitions. Where we have them all, it is enough that those who join later are told.
@@ -413,20 +431,20 @@ func (g *group) whole() {
 func (g *group) close() error {
 	g.end()
 	g.mu.Lock()
-	member, n := g.member, g.current
-	g.member = ""
+	who, n := g.who, g.current
+	g.who.member = ""
 	g.mu.Unlock()
 	if n != nil {
 		n.lose()
 		n.release()
 	}
-	if member == "" {
+	if who.member == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaving)
 	defer cancel()
 	for range 5 {
-		err := leaveGroup(ctx, g.client, g.name, member)
+		err := leaveGroup(ctx, g.client, g.name, who)
 		var answer kafka.Error
 		if err == nil || errors.As(err, &answer) && !isAway(err) || pause(ctx, 200*time.Millisecond) != nil {
 			break
@@ -478,7 +496,7 @@ func (n *generation) commit(ctx context.Context, commits []kafka.OffsetCommit) (
 		return nil, nil, err
 	}
 	res, err := n.g.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-		GroupID: n.g.name, GenerationID: n.id, MemberID: n.member, Topics: map[string][]kafka.OffsetCommit{n.g.topic: commits},
+		GroupID: n.g.name, GenerationID: n.id, MemberID: n.who.member, InstanceID: n.who.instance, Topics: map[string][]kafka.OffsetCommit{n.g.topic: commits},
 	})
 	if err != nil {
 		if text, permanent := n.g.cluster.explain(err); permanent && ctx.Err() == nil {
@@ -515,8 +533,11 @@ func (n *generation) commit(ctx context.Context, commits []kafka.OffsetCommit) (
 func (n *generation) isFenced() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.fenced == nil {
+	switch {
+	case n.fenced == nil:
 		return nil
+	case errors.Is(n.fenced, kafka.FencedInstanceID):
+		return fmt.Errorf("%w: %w", errExpelled, n.fenced)
 	}
 	return tool.Hint(fmt.Errorf("%w (%s)", errExpelled, short(n.fenced)),
 		fmt.Sprintf("was it stopped for longer than --session %v, or did its output stand still for %v?", n.g.session, handOver))

@@ -37,6 +37,7 @@ type fakeCoordinator struct {
 	number     int // of the last member
 	pending    map[string]bool
 	members    map[string]*fakeMember
+	named      map[string]string // instance → member
 	generation int32
 	state      int // of the three below
 	places     map[int32]offsetcommit.RequestPartition
@@ -61,7 +62,7 @@ type fakeMember struct {
 }
 
 func newFake(partitions int) *fakeCoordinator {
-	return &fakeCoordinator{partitions: partitions, pending: map[string]bool{}, members: map[string]*fakeMember{}, places: map[int32]offsetcommit.RequestPartition{}}
+	return &fakeCoordinator{partitions: partitions, pending: map[string]bool{}, members: map[string]*fakeMember{}, named: map[string]string{}, places: map[int32]offsetcommit.RequestPartition{}}
 }
 
 // wait lets time pass until something holds.
@@ -105,7 +106,7 @@ func (f *fakeCoordinator) RoundTrip(ctx context.Context, _ net.Addr, req kafka.R
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expire()
-	var code kafka.Error
+	code := f.fenced(req)
 	if f.refuse != nil {
 		err := f.refuse(req)
 		if errors.Is(err, errStopped) {
@@ -169,6 +170,27 @@ func (f *fakeCoordinator) RoundTrip(ctx context.Context, _ net.Addr, req kafka.R
 	return nil, fmt.Errorf("%T", req)
 }
 
+// fenced refuses a member whose name another one has now.
+func (f *fakeCoordinator) fenced(req kafka.Request) kafka.Error {
+	var member, instance string
+	switch r := req.(type) {
+	case *joingroup.Request:
+		member, instance = r.MemberID, r.GroupInstanceID
+	case *syncgroup.Request:
+		member, instance = r.MemberID, r.GroupInstanceID
+	case *heartbeatRequest:
+		member, instance = r.MemberID, r.GroupInstanceID
+	case *offsetcommit.Request:
+		member, instance = r.MemberID, r.GroupInstanceID
+	case *leaveRequest:
+		member, instance = r.Members[0].MemberID, r.Members[0].GroupInstanceID
+	}
+	if is, known := f.named[instance]; known && member != "" && is != member {
+		return kafka.FencedInstanceID
+	}
+	return 0
+}
+
 func (f *fakeCoordinator) check(member string, generation int32, heartbeat bool) kafka.Error {
 	m := f.members[member]
 	switch {
@@ -188,6 +210,22 @@ func (f *fakeCoordinator) join(ctx context.Context, r *joingroup.Request, code k
 	switch {
 	case code != 0:
 		return &joingroup.Response{ErrorCode: int16(code)}, nil
+	case r.MemberID == "" && r.GroupInstanceID != "":
+		f.number++
+		id := fmt.Sprint("m", f.number)
+		old := f.members[f.named[r.GroupInstanceID]]
+		f.named[r.GroupInstanceID], r.MemberID = id, id
+		if old == nil {
+			f.pending[id] = true
+			return f.join(ctx, r, 0)
+		}
+		leader := slices.Min(slices.Collect(maps.Keys(f.members)))
+		delete(f.members, old.id)
+		old.id, old.heard = id, time.Now()
+		f.members[id] = old
+		if f.state == fakeStable {
+			return &joingroup.Response{GenerationID: f.generation, ProtocolName: protocolName, LeaderID: leader, MemberID: id}, nil
+		}
 	case r.MemberID == "":
 		f.number++
 		id := fmt.Sprint("m", f.number)
@@ -308,10 +346,12 @@ type fakeNode struct {
 	said *said
 }
 
-func node(t *testing.T, f *fakeCoordinator) fakeNode {
+func node(t *testing.T, f *fakeCoordinator) fakeNode { return namedNode(t, f, "") }
+
+func namedNode(t *testing.T, f *fakeCoordinator, name string) fakeNode {
 	said := new(said)
 	c := &cluster{client: &kafka.Client{Addr: kafka.TCP("h:1"), Timeout: requestTimeout, Transport: f}, brokers: []string{"h:1"}, env: &tool.Env{Name: "dtkafka", Stderr: said}, lately: map[string]error{}}
-	m, err := newGroup(c.env, c, "g", "t", f.partitions, 10*time.Second)
+	m, err := newGroup(c.env, c, "g", name, "t", f.partitions, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,6 +450,63 @@ func TestGroupHandOver(t *testing.T) {
 		if twice == 0 || twice > 3*60*50 {
 			t.Errorf("%d read twice", twice)
 		}
+	})
+}
+
+// A process that has the name of another one takes its place at once, dead or alive.
+func TestGroupTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(4)
+		a, b := namedNode(t, f, "a"), namedNode(t, f, "b")
+		first := a.take(t)
+		var second *assignment
+		done := make(chan bool)
+		go func() { second = b.take(t); close(done) }()
+		time.Sleep(time.Second)
+		must(t, first.save(t.Context(), map[int]place{0: {Offset: 7}}))
+		first = a.take(t)
+		<-done
+		if parts(first)+" "+parts(second) != "0-1 2-3" {
+			t.Fatalf("%s %s", parts(first), parts(second))
+		}
+		a.end() // it is dead
+		begin := time.Now()
+		a = namedNode(t, f, "a")
+		again := a.take(t)
+		if took := time.Since(begin); parts(again) != "0-1" || again.from[0].Offset != 7 || took > 100*time.Millisecond {
+			t.Errorf("it reads %s from %v after %v", parts(again), again.from, took)
+		}
+		time.Sleep(3 * time.Second)
+		if isLost(second) || isLost(again) {
+			t.Error("the others noticed")
+		}
+		// While it lives.
+		other := namedNode(t, f, "a")
+		if third := other.take(t); parts(third) != "0-1" {
+			t.Errorf("it reads %s", parts(third))
+		}
+		time.Sleep(time.Second)
+		if !isLost(again) {
+			t.Error("the older one did not notice")
+		}
+		if err := again.save(t.Context(), map[int]place{0: {Offset: 9}}); !errors.Is(err, errExpelled) || !errors.Is(err, kafka.FencedInstanceID) {
+			t.Errorf("it saves: %v", err)
+		}
+		want := "group g: another process with the name a has taken over from this one (hint: each process wants its own --member)"
+		if _, err := a.next(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("it goes on: %v", err)
+		}
+		must(t, a.close())
+		// Who ends leaves.
+		must(t, other.close())
+		time.Sleep(time.Second)
+		if !isLost(second) {
+			t.Error("it did not leave")
+		}
+		if second = b.take(t); parts(second) != "0-3" {
+			t.Errorf("it reads %s", parts(second))
+		}
+		must(t, b.close())
 	})
 }
 
@@ -732,7 +829,7 @@ func TestGroupRefused(t *testing.T) {
 		session time.Duration
 	}{{"", time.Minute}, {" ", time.Minute}, {"g", time.Millisecond}} {
 		var usage *tool.UsageError
-		if _, err := newGroup(nil, nil, bad.name, "t", 1, bad.session); !errors.As(err, &usage) {
+		if _, err := newGroup(nil, nil, bad.name, "", "t", 1, bad.session); !errors.As(err, &usage) {
 			t.Errorf("%q, %v: %v", bad.name, bad.session, err)
 		}
 	}

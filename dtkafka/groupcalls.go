@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -38,16 +39,29 @@ type heartbeatResponse struct {
 func (*heartbeatResponse) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
 
 type leaveRequest struct {
-	GroupID  string `kafka:"min=v0,max=v2"`
-	MemberID string `kafka:"min=v0,max=v2"`
+	GroupID  string        `kafka:"min=v0,max=v3"`
+	MemberID string        `kafka:"min=v0,max=v2"`
+	Members  []leaveMember `kafka:"min=v3,max=v3"`
+}
+
+type leaveMember struct {
+	MemberID        string `kafka:"min=v3,max=v3"`
+	GroupInstanceID string `kafka:"min=v3,max=v3,nullable"`
 }
 
 func (*leaveRequest) ApiKey() protocol.ApiKey { return protocol.LeaveGroup }
 func (r *leaveRequest) Group() string         { return r.GroupID }
 
 type leaveResponse struct {
-	ThrottleTimeMs int32 `kafka:"min=v1,max=v2"`
-	ErrorCode      int16 `kafka:"min=v0,max=v2"`
+	ThrottleTimeMs int32        `kafka:"min=v1,max=v3"`
+	ErrorCode      int16        `kafka:"min=v0,max=v3"`
+	Members        []leftMember `kafka:"min=v3,max=v3"`
+}
+
+type leftMember struct {
+	MemberID        string `kafka:"min=v3,max=v3"`
+	GroupInstanceID string `kafka:"min=v3,max=v3,nullable"`
+	ErrorCode       int16  `kafka:"min=v3,max=v3"`
 }
 
 func (*leaveResponse) ApiKey() protocol.ApiKey { return protocol.LeaveGroup }
@@ -73,9 +87,12 @@ func answer(code int16) error {
 	return kafka.Error(code)
 }
 
+// A self is who a member is: the id that the coordinator gave it, and the name that it has for itself, if it has one.
+type self struct{ member, instance string }
+
 // A joined is what a member is told when all members are there.
 type joined struct {
-	member     string // our id: also with kafka.MemberIDRequired
+	self       // also with kafka.MemberIDRequired
 	generation int
 	members    map[string]subscription // of all members, for the one who is to share out the partitions
 }
@@ -87,7 +104,7 @@ type subscription struct {
 }
 
 // joinGroup asks to be a member, and waits for the other members.
-func joinGroup(ctx context.Context, c *kafka.Client, group, member string, session, wait time.Duration, s subscription) (*joined, error) {
+func joinGroup(ctx context.Context, c *kafka.Client, group string, who self, session, wait time.Duration, s subscription) (*joined, error) {
 	meta, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{Version: consumer.MaxVersionSupported, Topics: s.topics, UserData: s.data})
 	if err != nil {
 		return nil, err
@@ -95,13 +112,13 @@ func joinGroup(ctx context.Context, c *kafka.Client, group, member string, sessi
 	ctx, cancel := context.WithTimeout(ctx, wait+requestTimeout)
 	defer cancel()
 	res, err := call[*joingroup.Response](ctx, c, &joingroup.Request{
-		GroupID: group, SessionTimeoutMS: int32(session.Milliseconds()), RebalanceTimeoutMS: int32(wait.Milliseconds()), MemberID: member,
-		ProtocolType: protocolType, Protocols: []joingroup.RequestProtocol{{Name: protocolName, Metadata: meta}},
+		GroupID: group, SessionTimeoutMS: int32(session.Milliseconds()), RebalanceTimeoutMS: int32(wait.Milliseconds()),
+		MemberID: who.member, GroupInstanceID: who.instance, ProtocolType: protocolType, Protocols: []joingroup.RequestProtocol{{Name: protocolName, Metadata: meta}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	j := &joined{member: res.MemberID, generation: int(res.GenerationID)}
+	j := &joined{self: self{res.MemberID, who.instance}, generation: int(res.GenerationID)}
 	if res.LeaderID == res.MemberID {
 		j.members = map[string]subscription{}
 		for _, m := range res.Members {
@@ -128,7 +145,7 @@ type given struct {
 
 // syncGroup hands in what each member is given, if we are to say, and returns what we are.
 func syncGroup(ctx context.Context, c *kafka.Client, group string, j *joined, all map[string]given, wait time.Duration) (given, error) {
-	req := &syncgroup.Request{GroupID: group, GenerationID: int32(j.generation), MemberID: j.member, ProtocolType: protocolType, ProtocolName: protocolName}
+	req := &syncgroup.Request{GroupID: group, GenerationID: int32(j.generation), MemberID: j.member, GroupInstanceID: j.instance, ProtocolType: protocolType, ProtocolName: protocolName}
 	for m, g := range all {
 		a := consumer.Assignment{Version: consumer.MaxVersionSupported, UserData: g.data}
 		for topic, partitions := range g.partitions {
@@ -167,8 +184,8 @@ func syncGroup(ctx context.Context, c *kafka.Client, group string, j *joined, al
 }
 
 // heartbeat tells the coordinator that a member lives, and returns what it says of that.
-func heartbeat(ctx context.Context, c *kafka.Client, group string, generation int, member string) error {
-	res, err := call[*heartbeatResponse](ctx, c, &heartbeatRequest{GroupID: group, GenerationID: int32(generation), MemberID: member})
+func heartbeat(ctx context.Context, c *kafka.Client, group string, generation int, who self) error {
+	res, err := call[*heartbeatResponse](ctx, c, &heartbeatRequest{GroupID: group, GenerationID: int32(generation), MemberID: who.member, GroupInstanceID: who.instance})
 	if err != nil {
 		return err
 	}
@@ -176,10 +193,14 @@ func heartbeat(ctx context.Context, c *kafka.Client, group string, generation in
 }
 
 // leaveGroup takes a member out of its group.
-func leaveGroup(ctx context.Context, c *kafka.Client, group, member string) error {
-	res, err := call[*leaveResponse](ctx, c, &leaveRequest{GroupID: group, MemberID: member})
+func leaveGroup(ctx context.Context, c *kafka.Client, group string, who self) error {
+	res, err := call[*leaveResponse](ctx, c, &leaveRequest{GroupID: group, MemberID: who.member, Members: []leaveMember{{who.member, who.instance}}})
 	if err != nil {
 		return err
 	}
-	return answer(res.ErrorCode)
+	code := res.ErrorCode
+	for _, m := range res.Members {
+		code = cmp.Or(code, m.ErrorCode)
+	}
+	return answer(code)
 }

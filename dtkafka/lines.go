@@ -20,24 +20,43 @@ type linesOutput struct {
 	buf     []byte        // whole lines
 	written map[int]int64 // of each partition, what is before was written
 	now     func() time.Time
+	topic   string
+	from    bool   // each line says where it comes from
+	anew    bool   // what follows begins at floor
+	floor   []byte // a line, or nothing
+	line    []byte
 
 	refused refused // messages that are no lines
 	lost    refused // places where messages are gone
 }
 
 const (
-	linesPatience = time.Second
-	linesBuffer   = 128 << 10
+	linesPatience   = time.Second
+	resumedPatience = 30 * time.Second
+	linesBuffer     = 128 << 10
 )
 
 func newLinesOutput(env *tool.Env, out io.Writer, topic string) output {
-	o := &linesOutput{env: env, out: out, m: newMerger(), written: map[int]int64{}, now: time.Now,
+	o := &linesOutput{env: env, out: out, m: newMerger(), written: map[int]int64{}, now: time.Now, topic: topic,
 		refused: refused{env: env, topic: topic, what: "line"}, lost: refused{env: env, topic: topic}}
 	o.m.patience, o.m.load, o.m.emit = linesPatience, o.load, o.emit
 	return o
 }
 
+// restart has the lines that follow begin anew behind a line, or without one; a line that says so comes before them.
+// They wait longer for a partition that does not answer: a merge must not see some lanes far ahead of others.
+func (o *linesOutput) restart(floor []byte) {
+	o.anew, o.from, o.floor = true, true, floor
+	o.m.patience = resumedPatience
+}
+
 func (o *linesOutput) begin(from map[int]place) error {
+	if o.anew {
+		o.m.begin(nil)
+		o.line = appendLine(o.line[:0], o.floor)
+		o.buf = append(hist.AppendFloor(o.buf, o.line), '\n')
+		o.anew, o.floor = false, nil
+	}
 	o.m.begin(from)
 	o.written = map[int]int64{}
 	return o.flush()
@@ -104,7 +123,11 @@ func (o *linesOutput) emit(p *mergePart, items []mergeItem) (int, error) {
 		switch reason := notLine(v); {
 		case reason != "":
 			o.refused.tell(p.id, items[i].offset, reason)
-		case len(bytes.TrimSpace(v)) > 0:
+		case len(bytes.TrimSpace(v)) == 0:
+		case o.from:
+			o.line = appendLine(o.line[:0], v)
+			o.buf = append(hist.AppendFrom(o.buf, o.line, o.topic, p.id, items[i].offset), '\n')
+		default:
 			o.buf = append(appendLine(o.buf, v), '\n')
 		}
 		if len(o.buf) >= linesBuffer {

@@ -8,7 +8,8 @@ type place struct {
 	Offset int64  `json:"offset"`
 	Meta   string `json:"meta,omitempty"`
 
-	middle bool // we begin in the middle of what there is, on purpose
+	middle  bool     // we begin in the middle of what there is, on purpose
+	resumed *resumed // lanes begin where their results end
 }
 
 // An output turns what is fetched into our standard output; one for each content (frames, words, lines).

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 type produceCmd struct {
 	Topic       string `arg:"" env:"-" help:"The topic; it must exist (dtkafka topics create)."`
 	As          string `default:"auto" enum:"auto,json,csv" placeholder:"auto" help:"Of a stream: auto: frames; json, csv: a message a word, as the first producers wrote them."`
+	Resume      bool   `env:"-" help:"Go on with the run that is in the topic: what is there of the stream, which is read again, is left out."`
 	Compression string `default:"none" enum:"none,gzip,zstd" placeholder:"none" help:"none gzip zstd. The published readers take none and gzip."`
 	Progress    string `default:"auto" enum:"auto,yes,no" placeholder:"auto" help:"Progress line: yes no, auto: on a terminal."`
 
@@ -45,11 +47,16 @@ type produce struct {
 	words   *wordSpreader              // with --as
 	tracks  map[wire.ID]*wire.Track    // of these: what comes twice is sent once
 	doubled uint64
-	cuts    int // and lanes that went on behind their end
+	written *written         // with --resume, from the first lane on
+	there   map[wire.ID]bool // lanes that are in the topic, all of them
+	cuts    int              // and lanes that went on behind their end
 	lines   uint64
 }
 
 func (c *produceCmd) run(env *tool.Env) error {
+	if c.Resume && c.As != "auto" {
+		return &tool.UsageError{Msg: "--resume and --as " + c.As + " exclude each other: messages of words do not say their numbers"}
+	}
 	env.Stage()
 	in, err := env.In(produceUsage)
 	if err != nil {
@@ -61,7 +68,7 @@ func (c *produceCmd) run(env *tool.Env) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	p := &produce{env: env, cmd: c, in: in, lanes: map[wire.ID]*wire.Splitter{}, open: map[wire.ID]bool{}, tracks: map[wire.ID]*wire.Track{}}
+	p := &produce{env: env, cmd: c, in: in, lanes: map[wire.ID]*wire.Splitter{}, open: map[wire.ID]bool{}, tracks: map[wire.ID]*wire.Track{}, there: map[wire.ID]bool{}}
 	if p.out, err = p.connect(ctx, cluster); err != nil {
 		return err
 	}
@@ -120,6 +127,8 @@ func (p *produce) read() error {
 		return p.stream()
 	case p.cmd.As != "auto":
 		return tool.Hint(fmt.Errorf("--as %s wants a stream, but input is %s", p.cmd.As, tool.Sniff(head)), produceUsage)
+	case p.cmd.Resume:
+		return tool.Hint(fmt.Errorf("--resume wants a stream, but input is %s", tool.Sniff(head)), "for lines it is left out: they say themselves what they are of")
 	}
 	switch what := tool.Sniff(head); what {
 	case tool.Binary, tool.Gzip, tool.Zstd:
@@ -175,8 +184,13 @@ func (p *produce) frame(f *wire.Frame) error {
 	}
 	s, known := p.lanes[id]
 	switch {
+	case p.there[id]:
+		return nil
 	case !known:
-		s = p.splitter(f.Lane)
+		var err error
+		if s, err = p.splitter(f.Lane); s == nil || err != nil {
+			return err
+		}
 		p.lanes[id] = s
 	case s == nil:
 		if f.Kind == wire.KindLane {
@@ -214,10 +228,30 @@ func (p *produce) asWords(id wire.ID, f *wire.Frame) error {
 	return nil
 }
 
-// splitter returns what makes messages of a lane: a whole run is divided over the partitions, a part of one goes to the partition of its number.
-func (p *produce) splitter(l *wire.Lane) *wire.Splitter {
+// splitter returns what makes messages of a lane: a whole run is divided over the partitions, a part of one goes to the partition of its number. It returns nil
+// for a lane that is in the topic already.
+func (p *produce) splitter(l *wire.Lane) (*wire.Splitter, error) {
 	n := p.out.partitions()
+	up, err := p.takeUp(l)
+	if err != nil || p.there[l.ID()] {
+		return nil, err
+	}
+	if up != nil && up.run != l.Run {
+		other := *l
+		other.Run = up.run
+		l = &other
+	}
 	s := wire.NewSplitter(l, n, p.out.limit())
+	if up != nil {
+		s.Continue(up.at, up.have, up.ended)
+		s.Known = func(k int, number, word uint64) error {
+			if sample := up.samples[k]; sample != nil && !sample.same(number, word) {
+				return tool.Hint(fmt.Errorf("record %d of lane %d is another one there: this is not the stream that was sent before", number, k+1),
+					"without --resume it is sent as a run of its own")
+			}
+			return nil
+		}
+	}
 	s.Send = func(k int, value []byte, next uint64) error {
 		return p.out.send(k, time.Now().UnixMilli(), value, next)
 	}
@@ -227,7 +261,40 @@ func (p *produce) splitter(l *wire.Lane) *wire.Splitter {
 			return p.out.send(to, time.Now().UnixMilli(), value, next)
 		}
 	}
-	return s
+	return s, nil
+}
+
+// takeUp says how a lane goes on with what is in the topic, with --resume; nil: not at all.
+func (p *produce) takeUp(l *wire.Lane) (*taken, error) {
+	if !p.cmd.Resume {
+		return nil, nil //nolint:nilnil // nothing is taken up
+	}
+	ctx, cancel := context.WithCancelCause(p.out.ctx)
+	defer cancel(nil)
+	p.env.OnStop(func() { cancel(errors.New("stopped before it was known what is in the topic")) })
+	var err error
+	if p.written == nil {
+		p.written, err = readWritten(ctx, p.out.cluster, p.out.topic)
+	}
+	var up *taken
+	if err == nil {
+		up, err = p.written.takeUp(ctx, l)
+	}
+	switch {
+	case errors.Is(err, errComplete):
+		p.there[l.ID()] = true
+		if l.N == 1 {
+			p.env.Say("%s: %s is there already, complete; nothing is sent", p.cmd.Topic, l.ID())
+		}
+		return nil, nil //nolint:nilnil // nothing is taken up
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", p.cmd.Topic, err)
+	case up != nil && up.said != "":
+		p.env.Say("%s: %s", p.cmd.Topic, up.said)
+	}
+	return up, nil
 }
 
 // idle sends out what there is, before waiting for more, and tells quiet lanes how far the run has come.
@@ -308,9 +375,14 @@ func (p *produce) textLines() error {
 			return nil
 		case err != nil:
 			return err
+		case lines.Open() && text[0] == '{' && !json.Valid(text):
+			p.env.Say("standard input:%d: the last line is torn, and left out (did the program before this one die?)", number)
+			return tool.ErrTold
 		}
 		p.lines++
-		if err := p.out.send(p.lineTo(text), time.Now().UnixMilli(), text, p.lines); err != nil {
+		partial := isPartial(text)
+		p.out.lanes[0].alone.Store(!partial && bytes.HasPrefix(text, []byte(`{"Index"`)))
+		if err := p.out.send(p.lineTo(text, partial), time.Now().UnixMilli(), text, p.lines); err != nil {
 			return err
 		}
 		p.progress()
@@ -330,12 +402,39 @@ func (a awaiting) Read(b []byte) (int, error) {
 	return a.in.Read(b)
 }
 
-// lineTo returns the partition of a line: that of its lane for a partial line, the first for all others, so that they stay in order.
-func (p *produce) lineTo(text []byte) int {
-	if n := p.out.partitions(); n > 1 && (bytes.Contains(text, []byte(`"Partial": 1`)) || bytes.HasPrefix(text, []byte(`{"Progress": 1`))) {
-		if l, err := hist.ParseLine(text); err == nil && l.Lane[0] > 0 {
-			return (l.Lane[0] - 1) % n
-		}
+// isPartial reports whether a line is of one lane.
+func isPartial(text []byte) bool {
+	return bytes.HasPrefix(text, []byte(`{"Progress": 1`)) || bytes.Contains(text, []byte(`"Partial": 1`))
+}
+
+// lineTo returns the partition of a line: of a partial line that of the messages that it is made of, so that who reads those finds it, or of its lane; the
+// first for all others, so that they stay in order.
+func (p *produce) lineTo(text []byte, partial bool) int {
+	n := p.out.partitions()
+	if n == 1 || !partial {
+		return 0
+	}
+	if from, ok := resumesFrom(text); ok {
+		return from % n
+	}
+	if l, err := hist.ParseLine(text); err == nil && l.Lane[0] > 0 {
+		return (l.Lane[0] - 1) % n
 	}
 	return 0
+}
+
+// resumesFrom returns which partition the lane of a line comes from, if the line says so. It reads no more of it than that.
+func resumesFrom(text []byte) (partition int, ok bool) {
+	key := []byte(`, "Resume": [`)
+	i := bytes.LastIndex(text, key)
+	if i < 0 {
+		return 0, false
+	}
+	var lane struct {
+		Place *struct{ Partition *int32 }
+	}
+	if json.NewDecoder(bytes.NewReader(text[i+len(key):])).Decode(&lane) != nil || lane.Place == nil || lane.Place.Partition == nil || *lane.Place.Partition < 0 {
+		return 0, false
+	}
+	return int(*lane.Place.Partition), true
 }

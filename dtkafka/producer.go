@@ -53,6 +53,10 @@ type sender struct {
 	packed   bytes.Buffer
 	acked    uint64 // the tail of what was acknowledged last
 	any      bool   // something was
+
+	alone  atomic.Bool // what is sent now is for one producer of the partition to write
+	behind int64       // offset behind what was written last while that was so, or 0
+	told   bool        // that there is another
 }
 
 const (
@@ -273,6 +277,7 @@ func (l *sender) write(b *batch) error {
 			l.retry.ok()
 			// The numbers go round behind the largest.
 			l.sequence = int32((uint32(l.sequence) + uint32(b.count)) & (1<<31 - 1))
+			l.follow(r, b.count, err == nil && !unsure)
 			if lent {
 				b.b, l.packed = nil, bytes.Buffer{}
 			}
@@ -294,6 +299,19 @@ func (l *sender) write(b *batch) error {
 			return cmp.Or(p.failed(), err)
 		}
 	}
+}
+
+// follow looks whether a batch stands behind the one before, and says once if it does not.
+func (l *sender) follow(r *kafka.ProduceResponse, count int, sure bool) {
+	if !sure || !l.alone.Load() {
+		l.behind = 0
+		return
+	}
+	if l.behind > 0 && r.BaseOffset > l.behind && !l.told {
+		l.told = true
+		l.p.env.Say("%s[%d]: another program writes result lines here too (two merges?)", l.p.topic.name, l.partition)
+	}
+	l.behind = r.BaseOffset + int64(count)
 }
 
 // isForgotten reports whether an answer means that the brokers do not know the session, or not as far as it came.

@@ -29,6 +29,7 @@ type topicsCmd struct {
 	List     topicsList     `cmd:"" help:"Show the topics."`
 	Describe topicsDescribe `cmd:"" help:"Show the partitions and settings of a topic."`
 	Lag      topicsLag      `cmd:"" help:"Print, as JSON, how far a group has come."`
+	Source   topicsSource   `cmd:"" help:"Print, as JSON, where the source of the last run is to be read again."`
 	Delete   topicsDelete   `cmd:"" help:"Delete topics and all that is in them."`
 }
 
@@ -55,6 +56,10 @@ type topicsDescribe struct {
 type topicsLag struct {
 	Group string `arg:"" env:"-" help:"The group."`
 	Topic string `env:"-" placeholder:"NAME" help:"Of this topic only."`
+}
+
+type topicsSource struct {
+	Name string `arg:"" env:"-" help:"The topic, of a stream."`
 }
 
 type topicsDelete struct {
@@ -125,6 +130,8 @@ func (c *topicsCmd) run(env *tool.Env, command string) error {
 			err = t.describe(&c.Describe)
 		case "lag":
 			err = t.lag(&c.Lag)
+		case "source":
+			err = t.source(&c.Source)
 		case "delete":
 			err = t.delete(&c.Delete)
 		default:
@@ -842,6 +849,66 @@ func (t *topics) askGroup(ctx context.Context, client *kafka.Client, c *topicsLa
 		g.Lag += topic.Lag
 	}
 	return g, nil
+}
+
+// A sourceLine is what source prints: a line of which dtcat --resume-from takes a run up, with the keys that the lines of dthist have.
+type sourceLine struct {
+	Resume []sourceState
+}
+
+type sourceState struct {
+	Run   string
+	Lane  [2]uint32
+	Epoch int
+	Orbit int
+	Next  uint64
+	End   int          `json:",omitempty"`
+	Place *sourcePlace `json:",omitempty"`
+}
+
+type sourcePlace struct {
+	Name      string
+	Partition *int64 `json:",omitempty"`
+	Offset    uint64
+	Number    uint64
+	Tag       string `json:",omitempty"`
+	State     []byte `json:",omitempty"`
+}
+
+// source prints nothing if there is no run.
+func (t *topics) source(c *topicsSource) error {
+	if err := checkTopicName(c.Name); err != nil {
+		return err
+	}
+	var topic *topicInfo
+	err := t.try(func(ctx context.Context, _ *kafka.Client) (err error) {
+		topic, err = t.l.askTopic(ctx, c.Name)
+		return err
+	}, c.Name)
+	if err != nil {
+		return err
+	}
+	t.l.follow(c.Name)
+	if t.hurried {
+		t.l.giveUp = settleTime
+	}
+	ctx := context.Background()
+	w, err := readWritten(ctx, t.l, topic)
+	if err != nil {
+		return err
+	}
+	s, err := w.state(ctx)
+	if s == nil || err != nil {
+		return err
+	}
+	line := sourceState{Run: s.Run, Lane: [2]uint32{s.K, s.N}, Next: s.Next, End: int(bit(s.End))}
+	if p := s.Place; p != nil {
+		line.Place = &sourcePlace{Name: p.Name, Offset: p.Offset, Number: p.Number, Tag: p.Tag, State: p.State}
+		if p.Partition >= 0 {
+			line.Place.Partition = &p.Partition
+		}
+	}
+	return t.json(sourceLine{[]sourceState{line}})
 }
 
 // A groupError is an error of one group.

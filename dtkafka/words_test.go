@@ -880,19 +880,19 @@ func TestWordsOddPlaces(t *testing.T) {
 		"the run":    {"demo", func(map[int]place) {}, ""},
 		"new":        {"", func(m map[int]place) { m[2] = place{} }, ""},
 		"other run":  {"other", func(map[int]place) {}, "dtkafka: t: the places that are kept are of run demo; a new run begins\n"},
-		"unreadable": {"", func(m map[int]place) { m[0] = place{1, "{", false} }, "dtkafka: t: partition 0: what is kept with its place can't be read; a new run begins\n"},
+		"unreadable": {"", func(m map[int]place) { m[0] = place{Offset: 1, Meta: "{"} }, "dtkafka: t: partition 0: what is kept with its place can't be read; a new run begins\n"},
 		"reset":      {"", func(m map[int]place) { m[0] = place{} }, "dtkafka: t: the places that are kept for the partitions do not belong together; a new run begins\n"},
-		"mixed": {"", func(m map[int]place) { m[1] = place{5, `{"run":"demo","next":1}`, false} },
+		"mixed": {"", func(m map[int]place) { m[1] = place{Offset: 5, Meta: `{"run":"demo","next":1}`} },
 			"dtkafka: t: the places that are kept for the partitions do not belong together; a new run begins\n"},
 		"state": {"", func(m map[int]place) {
 			var at lanePlace
 			must(t, json.Unmarshal([]byte(m[0].Meta), &at))
 			at.State = packState([]byte("12345678"))
 			text, _ := json.Marshal(at)
-			m[0] = place{m[0].Offset, string(text), false}
+			m[0] = place{Offset: m[0].Offset, Meta: string(text)}
 		}, "dtkafka: t: the state of the source's judgement makes no sense; a new run begins\n"},
 		"packed": {"", func(m map[int]place) {
-			m[0] = place{m[0].Offset, strings.Replace(m[0].Meta, `"state":"`, `"state":"gA`, 1), false}
+			m[0] = place{Offset: m[0].Offset, Meta: strings.Replace(m[0].Meta, `"state":"`, `"state":"gA`, 1)}
 		},
 			"dtkafka: t: the judgement that is kept with the place is damaged; a new run begins\n"},
 	} {

@@ -188,3 +188,25 @@ func BenchmarkLines(b *testing.B) {
 		}
 	}
 }
+
+// Only the last line may be without its line feed, and then it is said.
+func TestLinesOpen(t *testing.T) {
+	for text, want := range map[string]string{"a\nb\n": "a b", "a\nb": "a b…", "a\n\nb\r\n": "a b", "a": "a…", "a\n ": "a"} {
+		l := LinesOf(strings.NewReader(text), 100)
+		var got []string
+		for {
+			line, _, err := l.Next()
+			if err != nil {
+				break
+			}
+			s := string(line)
+			if l.Open() {
+				s += "…"
+			}
+			got = append(got, s)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

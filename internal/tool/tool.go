@@ -329,6 +329,25 @@ func (e *Env) BinaryOut(usage string) (*wire.Writer, error) {
 	return wire.NewWriter(e.Stdout), nil
 }
 
+// EndWithReader ends the program when nobody reads its standard output any more, if that is a pipe: as the next write would, which may be far off.
+func (e *Env) EndWithReader() {
+	info, err := e.Stdout.Stat()
+	if err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return
+	}
+	fds := []unix.PollFd{{Fd: int32(e.Stdout.Fd())}} // errors alone
+	go func() {
+		for {
+			if _, err := unix.Poll(fds, -1); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if fds[0].Revents&unix.POLLERR != 0 {
+			_, _ = e.Stdout.Write([]byte{0}) // which reaches nobody, and raises SIGPIPE
+		}
+	}()
+}
+
 // Pipe sets up a stage that reads a stream and writes one: its signals, its ends, and that what it has goes on before it waits for more.
 // usage and outUsage show what to put before and behind it.
 func (e *Env) Pipe(usage, outUsage string) (*wire.Reader, *wire.Writer, error) {

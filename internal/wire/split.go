@@ -14,6 +14,9 @@ import (
 type Splitter struct {
 	// Send receives each message with the lane it is of, 0 … n−1, and the number behind its last record. It must not keep the value.
 	Send func(k int, value []byte, next uint64) error
+	// Known, if it is set, is shown the words that are left out because they are there already, with the lane and their number in it. Its error ends the
+	// splitting.
+	Known func(k int, number, word uint64) error
 
 	lane  Lane // as it comes in
 	n     int
@@ -245,6 +248,9 @@ func (s *Splitter) pass(f *Frame) error {
 		return nil
 	}
 	if p.ended || p.next < p.have || f.First < p.have {
+		if err := s.known(p, f); err != nil {
+			return err
+		}
 		if skip, err := p.skip(f); skip || err != nil {
 			return err
 		}
@@ -275,6 +281,24 @@ func (s *Splitter) pass(f *Frame) error {
 		return err
 	}
 	return s.send(0)
+}
+
+// known shows the words of a frame that is passed on which are there already.
+func (s *Splitter) known(p *part, f *Frame) error {
+	if s.Known == nil || f.Kind != KindWords && f.Kind != KindLate {
+		return nil
+	}
+	k := 0
+	for i := range min(f.Next, max(p.have, f.First)) - f.First {
+		if f.Present != nil && f.Present[i/64]>>(i%64)&1 == 0 {
+			continue
+		}
+		if err := s.Known(0, f.First+i, f.Words[k]); err != nil {
+			return err
+		}
+		k++
+	}
+	return nil
 }
 
 // skip reports whether all of a frame is left out, because it is there already.
@@ -453,6 +477,11 @@ func (s *Splitter) piece(f *Frame, words []uint64, k int) {
 		p := s.parts[to]
 		if p.frame != s.frame {
 			if p.next < p.have {
+				if s.Known != nil {
+					if err := s.Known(int(to), p.next, w); err != nil {
+						s.w.fail(err)
+					}
+				}
 				p.next++
 				if f.Kind == KindLate {
 					p.late++
