@@ -358,15 +358,18 @@ func (p *produce) finish() error {
 
 // textLines takes lines, one message each.
 func (p *produce) textLines() error {
-	lines := tool.LinesOf(awaiting{p.in, p.idle}, min(hist.MaxLine, p.out.limit()))
-	skipped := 0
+	lines := tool.NewLines(p.in, min(hist.MaxLine, p.out.limit()))
+	lines.OnWait = p.idle
+	skipped, links := 0, false
 	for {
 		text, number, err := lines.Next()
 		var long *tool.LongLineError
 		switch {
 		case errors.As(err, &long):
 			p.env.Say("standard input:%d: %v, more than a message of %s can be; it is left out", number, err, p.cmd.Topic)
-			skipped++
+			if skipped++; links {
+				return errBroken
+			}
 			continue
 		case errors.Is(err, io.EOF), errors.Is(err, wire.ErrStopped):
 			if skipped > 0 {
@@ -381,6 +384,9 @@ func (p *produce) textLines() error {
 		}
 		p.lines++
 		partial := isPartial(text)
+		if links = links || partial; links && skipped > 0 {
+			return errBroken
+		}
 		p.out.lanes[0].alone.Store(!partial && bytes.HasPrefix(text, []byte(`{"Index"`)))
 		if err := p.out.send(p.lineTo(text, partial), time.Now().UnixMilli(), text, p.lines); err != nil {
 			return err
@@ -389,18 +395,8 @@ func (p *produce) textLines() error {
 	}
 }
 
-// awaiting is an input that calls idle before it waits.
-type awaiting struct {
-	in   *wire.Input
-	idle func() (time.Duration, error)
-}
-
-func (a awaiting) Read(b []byte) (int, error) {
-	if err := a.in.Await(a.idle); err != nil {
-		return 0, err
-	}
-	return a.in.Read(b)
-}
+// errBroken is why nothing is sent behind a line of a lane that can't be: whoever takes the lane up begins behind what is there, and would never write that line.
+var errBroken = tool.Hint(errors.New("the lines behind it would be taken for all there is"), "dtkafka topics create has --max-message; fewer bins make shorter lines")
 
 // isPartial reports whether a line is of one lane.
 func isPartial(text []byte) bool {
