@@ -58,6 +58,7 @@ type group struct {
 
 	replaced bool   // by another process with our name
 	told     string // the last share that was told
+	insisted bool   // it was said once more that we must have all partitions
 }
 
 // A generation is what holds from one sharing out of the partitions to the next.
@@ -109,6 +110,10 @@ func (g *group) next(ctx context.Context) (*assignment, error) {
 		}
 		n, from, err := g.join(ctx)
 		switch {
+		case err == nil && g.insists(n):
+			n.lose()
+			n.release()
+			continue
 		case err == nil:
 			r.ok()
 			g.tell(n)
@@ -161,6 +166,18 @@ func (g *group) join(ctx context.Context) (*generation, map[int]place, error) {
 		return nil, nil, err
 	}
 	return n, from, nil
+}
+
+// insists reports whether the partitions were shared out without regard to that one member must have all of them. A member that was started again under its
+// name gets the share of before, and nobody hears what it says now; when it joins once more all do.
+func (g *group) insists(n *generation) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.insisted || g.claim.Whole == n.grant.Whole || len(n.partitions) == n.grant.Partitions {
+		return false
+	}
+	g.insisted = true
+	return true
 }
 
 // ask asks to be a member, and waits until all others are there.
