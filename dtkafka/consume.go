@@ -202,7 +202,11 @@ func (r *consume) open() error {
 			r.member.whole()
 		}
 		wire.Enlarge(r.env.Stdout)
-		r.out = newLinesOutput(r.env, r.env.Stdout, r.topic.name)
+		lines := newLinesOutput(r.env, r.env.Stdout, r.topic.name)
+		if r.resume != nil {
+			lines.restart(nil) // also who stands by has said what it is
+		}
+		r.out = lines
 		return nil
 	}
 	w, err := r.env.BinaryOut(consumeUsage)

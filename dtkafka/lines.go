@@ -36,7 +36,7 @@ const (
 	linesBuffer     = 128 << 10
 )
 
-func newLinesOutput(env *tool.Env, out io.Writer, topic string) output {
+func newLinesOutput(env *tool.Env, out io.Writer, topic string) *linesOutput {
 	o := &linesOutput{env: env, out: out, m: newMerger(), written: map[int]int64{}, now: time.Now, topic: topic,
 		refused: refused{env: env, topic: topic, what: "line"}, lost: refused{env: env, topic: topic}}
 	o.m.patience, o.m.load, o.m.emit = linesPatience, o.load, o.emit

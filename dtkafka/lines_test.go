@@ -129,7 +129,7 @@ dtkafka: t: 7 messages are no lines
 func TestLinesPatience(t *testing.T) {
 	env, _ := testEnv()
 	to := &wholeLines{t: t}
-	o := newLinesOutput(env, to, "t").(*linesOutput)
+	o := newLinesOutput(env, to, "t")
 	must(t, o.begin(map[int]place{0: {}, 1: {}}))
 	clock := newTestClock()
 	o.now = clock.now

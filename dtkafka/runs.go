@@ -317,7 +317,7 @@ var errComplete = errors.New("the run is complete")
 func (w *written) takeUp(ctx context.Context, lane *wire.Lane) (*taken, error) {
 	first := wire.NewTrack(lane).Next() // of the stream
 	if lane.N > 1 {
-		return w.takeUpPart(lane, first)
+		return w.takeUpPart(ctx, lane, first)
 	}
 	for _, r := range w.runs() {
 		if r.name == lane.Run && int(r.n) != len(w.parts) {
@@ -365,8 +365,17 @@ func (w *written) takeUp(ctx context.Context, lane *wire.Lane) (*taken, error) {
 }
 
 // takeUpPart is takeUp for a lane that is a part of a run.
-func (w *written) takeUpPart(lane *wire.Lane, first uint64) (*taken, error) {
-	l := w.part(int(lane.K - 1)).lanes[lane.ID()]
+func (w *written) takeUpPart(ctx context.Context, lane *wire.Lane, first uint64) (*taken, error) {
+	var l *writtenLane
+	for _, r := range w.runs() {
+		if r.name != lane.Run || r.n != lane.N {
+			continue
+		}
+		if err := w.whole(ctx, r); err != nil { // in its partition others may stand behind it
+			return nil, err
+		}
+		l = r.lanes[lane.K-1]
+	}
 	switch {
 	case l == nil:
 		return nil, nil //nolint:nilnil // it begins

@@ -265,11 +265,31 @@ func TestProduceFindsTheRun(t *testing.T) {
 			t.Errorf("lane %d: %+v %v", k+1, up, err)
 		}
 	}
+	// Also one that another of its partition has left behind.
+	x := newSplitRun(t, "four", 4, 3000, 4)
+	log = make(testLog, 3)
+	for k := range x.lanes {
+		for _, v := range x.lanes[k][:len(x.lanes[k])/2] {
+			log.add(k%3, int64(k), v)
+		}
+	}
+	for len(log[0]) < 3*tailMessages {
+		for _, v := range x.lanes[3][:len(x.lanes[3])/2] {
+			log.add(0, 5, v)
+		}
+	}
+	behind := readRuns(t, &fakeTopics{logs: map[string]testLog{"t": log}})
+	if up, err := behind.takeUp(t.Context(), &wire.Lane{Run: "four", K: 1, N: 4}); err != nil || up == nil || up.have[0] == 0 {
+		t.Errorf("lane 1: %+v %v", up, err)
+	}
+	if up, err := behind.takeUp(t.Context(), &wire.Lane{Run: "five", K: 1, N: 4}); err != nil || up != nil {
+		t.Errorf("lane 1 of another run: %+v %v", up, err)
+	}
 	if _, err := w.takeUp(t.Context(), lane("four")); err == nil {
 		t.Error("a run of four lanes goes on in three")
 	}
 	// Splitting can't begin anew where it began in the middle.
-	x := &splitRun{}
+	x = &splitRun{}
 	var stream bytes.Buffer
 	src, err := wire.ResumeSource(wire.NewWriter(&stream), wire.Lane{Run: "middle", K: 1, N: 1, FloorNumber: 500}, "dtcat", 0, &wire.Mark{Number: 500, Partition: wire.NoPartition})
 	must(t, err)
