@@ -59,7 +59,10 @@ func (l *logFile) begin() error {
 	if err != nil {
 		return err
 	}
-	if end > 0 && (len(tail) == 0 || tail[len(tail)-1] != '\n') {
+	if end > 0 && tail[0] != '{' {
+		return tool.Hint(fmt.Errorf("%s: its last line is no result line", l.name), "is that file what dthist --log wrote?")
+	}
+	if end > 0 && tail[len(tail)-1] != '\n' {
 		if err := l.f.Truncate(start); err != nil { // its writer died
 			return tool.Plain(err)
 		}

@@ -83,9 +83,8 @@ func (m *merging) overdue() (time.Duration, error) {
 // line takes one line. One that can't be used is told and counted.
 func (m *merging) line(text []byte, number int64) error {
 	if string(text) == hist.FloorNone {
-		m.resumes = true
 		m.runs.TakeUp(nil)
-		return nil
+		return m.resume()
 	}
 	l, err := hist.ParseLine(text)
 	if err == nil && l.Floor {
@@ -95,7 +94,9 @@ func (m *merging) line(text []byte, number int64) error {
 	place := fmt.Sprintf("standard input:%d", number)
 	if err == nil {
 		if from := l.From; from != nil {
-			m.resumes = true
+			if err := m.resume(); err != nil {
+				return err
+			}
 			place = fmt.Sprintf("%s[%d]@%d", from.Name, from.Partition, from.Offset)
 		}
 		err = m.add(l)
@@ -118,10 +119,18 @@ func (m *merging) floor(l *hist.Line) error {
 	if l.Merge == nil {
 		return errors.New("standard input: the line to go on behind does not say how far that merge had come")
 	}
-	m.resumes = true
 	m.settings, m.set = l.Counts.Set.Digest(), l.Counts.Set
 	m.out.last = max(m.out.last, l.Index)
 	m.runs.TakeUp(l.Merge)
+	return m.resume()
+}
+
+// resume notes that what is written can be gone on behind.
+func (m *merging) resume() error {
+	if m.resumes = true; m.runs.All {
+		return tool.Hint(errors.New("standard input: the lines are those that a merge goes on with, but --window all is of lines from their beginning"),
+			"dtkafka consume without --resume-from")
+	}
 	return nil
 }
 
@@ -156,6 +165,9 @@ func (m *merging) emit(w hist.Window) error {
 		l := w.Line()
 		l.Merge = m.runs.State()
 		return m.out.line(l)
+	}
+	if m.resumes {
+		return nil // a run without anything more; there is no line at the end
 	}
 	m.total.Complete = m.total.Complete && w.Complete
 	m.total.Lanes = append(m.total.Lanes, w.Lanes...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 
 	"dt/internal/hist"
 	"dt/internal/hit"
@@ -117,12 +118,24 @@ func (p *program) resume(l *lane) []hist.LaneState {
 
 // comesFrom notes the partition that a lane comes from.
 func (p *program) comesFrom(l *lane) {
-	if l.part != nil || l.written.Place == nil || l.written.Place.Partition < 0 {
+	if l.written.Place == nil || l.written.Place.Partition < 0 {
 		return
 	}
 	k := partKey{l.written.Place.Name, l.written.Place.Partition}
-	l.part = &k
-	p.parts[k] = append(p.parts[k], l)
+	if !slices.Contains(p.parts[k], l) { // else it is new, or began anew after it was forgotten
+		p.parts[k] = append(p.parts[k], l)
+	}
+}
+
+// leaves takes a lane out of its partition that another reads from here on, which a mark without a place says.
+func (p *program) leaves(l *lane, m *wire.Mark) bool {
+	at := l.written.Place
+	if m.Partition != wire.NoPartition || at == nil || at.Partition < 0 {
+		return false
+	}
+	k := partKey{at.Name, at.Partition}
+	p.parts[k] = slices.DeleteFunc(p.parts[k], func(o *lane) bool { return o == l })
+	return true
 }
 
 // due reports whether a lane has passed so much without a link, an epoch, twelve windows, or a minute, that it is to say how far its ledger is. That depends on

@@ -418,3 +418,144 @@ func merged(t *testing.T, input []byte) []mergedLine {
 	}
 	return lines
 }
+
+// With --log each run of a stream is closed by itself, so that the last line is of the run that is to go on.
+func TestLogOfTwoRuns(t *testing.T) {
+	var stream bytes.Buffer
+	for _, run := range []string{"late", "early"} {
+		s, err := wire.NewSource(wire.NewWriter(&stream), wire.Lane{Run: run, K: 1, N: 1}, "test", 2000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := []uint64{uint64(1) << hit.HeadShift} // no hit, so there is no window
+		for i := 0; i < 3000 && run == "early"; i++ {
+			words = append(words, hit.NewHit(i%2, i%128, uint32(617_000+i*20), i%3564, 1))
+		}
+		if err := s.Add(words, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.End(wire.End{Stopped: run == "early"}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := t.TempDir() + "/log"
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.Write(stream.Bytes()); w.Close() }()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	var said bytes.Buffer
+	env := &tool.Env{Name: "dthist", Args: []string{"--window", "500ms", "--log", log}, Stdin: in, Stdout: null, Stderr: &said}
+	env.Run(run)
+	text, _ := os.ReadFile(log)
+	read, last := map[string]int64{}, hist.LaneState{}
+	for line := range strings.Lines(string(text)) {
+		l, err := hist.ParseLine([]byte(line))
+		if err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		last = l.Resume[0]
+		if len(l.Lanes) != 1 || l.Lanes[0].Run != last.Run {
+			t.Errorf("a line of %+v says how to go on with run %s", l.Lanes, last.Run)
+		}
+		read[last.Run] += l.Counts.Ledger.Read
+	}
+	if read["late"] != 1 || last.Run != "early" || last.End {
+		t.Errorf("records %v, at the end %+v; said: %s", read, last, &said)
+	}
+}
+
+// A file that is no log stays as it is.
+func TestLogIsNoOtherFile(t *testing.T) {
+	for text, good := range map[string]bool{"": true, "{\"Index\": 1}\n": true, "{\"Index\": 1}\n{\"Ind": true, "{\"In": true, "HEAD,FPGA\n1,0\n": false, "1,0\n2": false, "\n": false} {
+		name := t.TempDir() + "/file"
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := openLog(name)
+		if good != (err == nil) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if l != nil {
+			l.f.Close()
+		}
+		want := text
+		if good {
+			want = text[:strings.LastIndexByte(text, '\n')+1]
+		}
+		if now, _ := os.ReadFile(name); string(now) != want {
+			t.Errorf("%q became %q", text, now)
+		}
+	}
+}
+
+// Lanes of a partition that another has read in between are named no more, but for those that are taken up.
+func TestLanesThatLeaveAreNotNamed(t *testing.T) {
+	var stream bytes.Buffer
+	w := wire.NewWriter(&stream)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark := func(number uint64, partition uint32) {
+		t.Helper()
+		check(w.Mark(&wire.Frame{First: number, Next: number, Mark: wire.Mark{Number: number, Offset: number, Name: "S", Partition: partition}}))
+	}
+	begin := func(run string) {
+		t.Helper()
+		check(w.Lane(&wire.Frame{}, &wire.Lane{Run: run, K: 1, N: 2, Anew: true}))
+		mark(0, 3)
+	}
+	check(w.Preamble())
+	for _, run := range []string{"gone", "stays"} {
+		begin(run)
+		check(w.Words(&wire.Frame{Kind: wire.KindWords, Next: 1, Words: []uint64{hit.NewHit(0, 1, 617_000, 0, 1)}, Horizon: 616_984}))
+	}
+	for _, run := range []string{"gone", "stays"} {
+		check(w.Lane(&wire.Frame{Next: 1}, &wire.Lane{Run: run, K: 1, N: 2}))
+		mark(1, wire.NoPartition)
+		check(w.End(&wire.Frame{First: 1, Next: 1, End: wire.End{Stopped: true}}))
+	}
+	begin("stays")
+	begin("new")
+	check(w.Words(&wire.Frame{Kind: wire.KindWords, Next: 1, Words: []uint64{hit.NewHit(0, 1, 617_000, 0, 1)}, Horizon: 900_000_000}))
+	check(w.Flush())
+	lines, said := partial(t, stream.Bytes())
+	if len(lines) == 0 {
+		t.Fatal(said)
+	}
+	for _, l := range lines {
+		var runs []string
+		for _, s := range l.Resume {
+			runs = append(runs, s.Run)
+		}
+		if !slices.Equal(runs, []string{"new", "stays"}) {
+			t.Errorf("a line of run %s names %q", l.Window.Run, runs)
+		}
+	}
+}
+
+// The lines that a merge goes on with are not all there are.
+func TestMergeOfAllIsFromTheBeginning(t *testing.T) {
+	for _, text := range []string{hist.FloorNone, string(hist.AppendFrom(nil, (&hist.Line{Progress: true, Lane: [2]int{1, 2}, Window: hist.WindowInfo{Run: "r"},
+		Counts: &hist.Counts{Set: hist.NewSettings(nil)}}).Append(nil), "P", 0, 1))} {
+		in, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { w.WriteString(text + "\n"); w.Close() }()
+		var said bytes.Buffer
+		env := &tool.Env{Name: "dthist", Args: []string{"--merge", "--window", "all"}, Stdin: in, Stdout: os.Stdout, Stderr: &said}
+		if code := env.Run(run); code != 1 || !strings.Contains(said.String(), "--resume-from") {
+			t.Errorf("exit %d: %s", code, &said)
+		}
+		in.Close()
+	}
+}

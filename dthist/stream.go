@@ -76,7 +76,6 @@ type lane struct {
 	told    time.Time // when a progress line was written
 	hole    bool      // windows that were passed since the last line may lack hits
 	written written
-	part    *partKey
 	// settings is the digest of the lines that are written already, or "".
 	settings string
 	seen     time.Time // when words came
@@ -171,6 +170,9 @@ func (p *program) frame(f *wire.Frame) error {
 	case wire.KindWords, wire.KindLate:
 		return p.words(l, f)
 	case wire.KindMark:
+		if p.leaves(l, &f.Mark) {
+			return nil
+		}
 		l.place = placeOf(&f.Mark)
 		if p.resumable() {
 			l.written.mark(f)
@@ -562,7 +564,22 @@ func (p *program) closeRun(run *laneGroup) error {
 	p.rest.Add(rest)
 	p.complete = p.complete && run.merger.Complete()
 	run.merger = nil
-	return err
+	if err != nil || p.log == nil {
+		return err
+	}
+	return p.writeRest() // of each run by itself: its line says how to go on behind it
+}
+
+// writeRest writes what is in the ledgers of runs behind their last windows.
+func (p *program) writeRest() error {
+	if p.rest.Ledger.Empty() {
+		return nil
+	}
+	c := hist.NewCounts(p.set)
+	c.Ledger = p.rest.Ledger
+	lanes := p.rest.Lanes
+	p.rest = hist.Rest{}
+	return p.emit(hist.Window{Number: hist.NoNumber, Complete: p.complete && p.cuts == 0, Counts: c, Lanes: lanes}, [2]int{})
 }
 
 // closeAll takes a lane's part of the line of --window all, or writes it with --partial.
@@ -631,13 +648,10 @@ func (p *program) finish() error {
 		return p.tick(time.Now())
 	case p.cli.Partial:
 		return nil
-	case p.set.Clock == hist.All && p.total == nil:
-		p.total = hist.NewCounts(p.set)
-	case p.set.Clock == hist.Detector && p.rest.Ledger.Empty():
-		return nil
 	case p.set.Clock == hist.Detector:
+		return p.writeRest()
+	case p.total == nil:
 		p.total = hist.NewCounts(p.set)
-		p.total.Ledger = p.rest.Ledger
 	}
 	return p.emit(hist.Window{Number: hist.NoNumber, Complete: p.complete, Counts: p.total, Lanes: p.rest.Lanes}, [2]int{})
 }

@@ -101,6 +101,11 @@ func (o *framesOutput) begin(from map[int]place) error {
 			if l.partition != p {
 				continue
 			}
+			if part.up != nil {
+				if err := o.leave(l); err != nil {
+					return err
+				}
+			}
 			if err := o.stop(l, why); err != nil {
 				return err
 			}
@@ -402,6 +407,21 @@ func (o *framesOutput) putMark(l *laneOut, partition int, offset int64) error {
 
 func (o *framesOutput) idle() (time.Duration, error) { return 0, o.w.Flush() }
 func (o *framesOutput) done(int) error               { return nil }
+
+// leave says that another reads a lane from here on, by a mark without a place: lines need not name it any more, for it may be long over when its partition comes back.
+func (o *framesOutput) leave(l *laneOut) error {
+	if l.ended || !l.placed {
+		return nil
+	}
+	if err := o.enter(l, l.next); err != nil {
+		return err
+	}
+	l.open = true
+	f := l.front
+	f.First, f.Next = l.next, l.next
+	f.Mark = wire.Mark{Time: time.Now().UnixNano(), Number: l.next, Partition: wire.NoPartition}
+	return o.w.Mark(&f)
+}
 
 // stop ends a lane that has no end.
 func (o *framesOutput) stop(l *laneOut, why string) error {

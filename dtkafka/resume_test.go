@@ -225,6 +225,10 @@ func TestFramesTakenUpAgain(t *testing.T) {
 			t.Errorf("from %d: %d are missing, and to a reader %d", first, o.missing, l.missing)
 		}
 		must(t, o.begin(nil))
+		marks := lanesOf(t, o.out.Bytes())[lane.ID().String()].marks
+		if m := marks[len(marks)-1]; m.Partition != wire.NoPartition || m.Number != first+50 { // so that it is named no more
+			t.Errorf("given up: %+v", m)
+		}
 		o.next[0] = 5
 		must(t, o.begin(from))
 		o.give(t, 0, wordsValue(t, lane, 20, 50, 0))

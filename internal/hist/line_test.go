@@ -310,8 +310,9 @@ func merges(r *rand.Rand) *MergeState {
 			run.Lanes = append(run.Lanes, LaneMerge{r.Uint32(), r.Int64N(1 << 53), uint64(r.Int64()), r.Uint32(), r.Int64N(1 << 53), r.IntN(2) == 0})
 		}
 		for range r.IntN(3) {
-			run.Open = append(run.Open, OpenWindow{r.Uint32(), r.Int64N(1 << 53), r.Int64N(9), r.IntN(99)})
+			run.Open = append(run.Open, OpenWindow{r.Uint32(), r.Int64N(1 << 53), r.Int64N(9), 1 + r.IntN(99)})
 			run.Holes = append(run.Holes, Hole{1, r.Uint32(), r.Int64N(99), r.Uint32(), r.Int64N(99)})
+			run.Given = key{r.Uint32(), r.Int64N(99)}
 		}
 		m.Runs = append(m.Runs, run)
 		m.Ended = append(m.Ended, "é")
@@ -425,7 +426,7 @@ func FuzzParseLine(f *testing.F) {
 	f.Add((&Line{Counts: c}).Append(nil))
 	f.Add((&Line{Progress: true, Lane: [2]int{1, 2}, Window: WindowInfo{Run: "r"}, Counts: &Counts{Set: auto}}).Append(nil))
 	r := rand.New(rand.NewPCG(1, 1))
-	hand.Resume, hand.Merge = resumes(r), &MergeState{Runs: []RunState{{Run: "r", Lanes: make([]LaneMerge, 2), Open: make([]OpenWindow, 1)}}}
+	hand.Resume, hand.Merge = resumes(r), &MergeState{Runs: []RunState{{Run: "r", Lanes: make([]LaneMerge, 2), Open: []OpenWindow{{Parts: 1}}}}}
 	f.Add(AppendFloor(nil, AppendFrom(nil, hand.Append(nil), "P", 1, 2)))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l, err := ParseLine(text)

@@ -17,14 +17,14 @@ type Merger struct {
 
 	lanes   []mergeLane // lane k at k−1
 	windows []*waitingWindow
-	given   key  // windows below it were dropped because too many waited
+	given   key  // windows below it are not kept any more for a lane that comes back
 	whole   bool // windows are of all lanes, so that one handed out early is as complete as it says itself
 }
 
 // maxWaiting bounds the windows that wait for a lane, and those that were handed out without one: almost three hours of 5 s, or 36 KB, each.
 const maxWaiting = 2048
 
-// openFor is how long windows are kept for a lane that does not come back.
+// openFor is how long after the last line of a run its windows are kept for a lane that does not come back.
 const openFor = time.Hour
 
 // A waitingWindow is one that was not handed out, or not with all its lanes.
@@ -93,6 +93,11 @@ func (a key) compare(b key) int {
 
 func (w *Window) key() key { return key{w.Epoch, w.Number} }
 
+// fresh reports whether something of a window was not handed out. Of lanes only.
+func (w *waitingWindow) fresh() bool {
+	return slices.ContainsFunc(w.parts, func(p part) bool { return !p.told })
+}
+
 // end is behind every window.
 var end = key{epoch: 1<<32 - 1, number: maxCount}
 
@@ -125,8 +130,13 @@ func (m *Merger) Add(k int, w Window, from *From) error {
 		m.windows = slices.Insert(m.windows, i, &waitingWindow{Window: w})
 	} else if k == 0 && m.windows[i].has(w.Lanes) && w.Revision == m.windows[i].Revision {
 		return ErrDouble
-	} else if err := m.windows[i].add(w); err != nil {
-		return err
+	} else {
+		if k > 0 {
+			w.Revision = m.windows[i].Revision // a part has none of its own
+		}
+		if err := m.windows[i].add(w); err != nil {
+			return err
+		}
 	}
 	if k > 0 {
 		m.windows[i].parts = append(m.windows[i].parts, part{k: k, from: from})
@@ -177,41 +187,67 @@ func (w *waitingWindow) has(lanes []LaneSource) bool {
 	return false
 }
 
-// bound keeps the number of windows within bounds: of those that wait the oldest is handed out, of those that are open the oldest is given up.
+// bound keeps the number of windows that wait within bounds: the oldest is handed out.
 func (m *Merger) bound() error {
-	open, first := 0, -1
-	for i, w := range m.windows {
-		if open += int(bit(w.open)); !w.open && first < 0 {
-			first = i
-		}
-	}
-	if len(m.windows)-open > maxWaiting {
+	for len(m.windows)-m.open() > maxWaiting {
+		i := 0
 		if m.whole {
-			w := m.windows[first]
-			m.given = key{w.Epoch, w.Number + 1}
+			m.given = key{m.windows[0].Epoch, m.windows[0].Number + 1}
 		} else {
-			open++
+			i = slices.IndexFunc(m.windows, (*waitingWindow).fresh)
 		}
-		if err := m.handOut(first, !m.whole); err != nil {
+		if err := m.put(i); err != nil {
 			return err
 		}
-	}
-	if open > maxWaiting {
-		m.giveUp(1)
 	}
 	return nil
 }
 
-// giveUp gives up the oldest open windows.
-func (m *Merger) giveUp(n int) {
-	m.windows = slices.DeleteFunc(m.windows, func(w *waitingWindow) bool {
-		if !w.open || n == 0 {
-			return false
+// put hands out window i, which is to stay open for lanes that are missing.
+func (m *Merger) put(i int) error {
+	if m.windows[i].again > 0 {
+		m.drop(i) // those that wait are too many for what it was written with to come still
+		return nil
+	}
+	return m.handOut(i, !m.whole)
+}
+
+// open returns how many windows are open.
+func (m *Merger) open() (n int) {
+	for _, w := range m.windows {
+		n += int(bit(w.open))
+	}
+	return n
+}
+
+// giveUp gives up the oldest open windows. What has come for one since it was written goes out with it.
+func (m *Merger) giveUp(n int) error {
+	for i := 0; i < len(m.windows) && n > 0; {
+		w := m.windows[i]
+		if !w.open {
+			i++
+			continue
 		}
 		n--
-		m.given = key{w.Epoch, w.Number + 1}
-		return true
-	})
+		if k := (key{w.Epoch, w.Number + 1}); k.compare(m.given) > 0 {
+			m.given = k
+		}
+		if w.again > 0 || !w.fresh() {
+			m.drop(i)
+		} else if err := m.handOut(i, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop forgets a window that was written, and is not here as it was written. What has come for it since is set aside.
+func (m *Merger) drop(i int) {
+	w := m.windows[i]
+	m.windows = slices.Delete(m.windows, i, i+1)
+	if n := slices.IndexFunc(w.parts, func(p part) bool { return !p.told }); n >= 0 {
+		m.tooLate(w.parts[n].k, w.Window, w.parts[n].from)
+	}
 }
 
 // Again takes counts of a window that lane k had part in when it was handed out, by the merge that was taken up. It returns false if the window is not one of
@@ -222,7 +258,7 @@ func (m *Merger) Again(k int, w Window, from *From) (was bool, err error) {
 		return false, nil
 	}
 	at := m.windows[i]
-	w.Counts.Ledger, w.Lanes = Ledger{}, nil // they are in a line
+	w.Counts.Ledger, w.Lanes, w.Revision = Ledger{}, nil, at.Revision // the first two are in a line
 	if err := at.add(w); err != nil {
 		return true, err
 	}
@@ -241,7 +277,9 @@ func (m *Merger) Pass(k int, epoch uint32, number int64, complete bool) error {
 	if to.compare(l.passed) <= 0 {
 		return nil
 	}
-	if !complete {
+	if n := len(l.holes); !complete && n > 0 && l.holes[n-1][1] == l.passed {
+		l.holes[n-1][1] = to
+	} else if !complete {
 		l.holes = append(l.holes, [2]key{l.passed, to})
 	}
 	l.passed = to
@@ -257,16 +295,18 @@ func (m *Merger) End(k int, complete bool) error {
 // Rest takes what the ledger of lane k has behind its last window, when it had passed all windows below a key. It goes with the first window at or above that.
 func (m *Merger) Rest(k int, at key, rest Rest, from *From) {
 	l := &m.lanes[k-1]
-	if n := len(l.rests); n > 0 && l.rests[n-1].at == at {
-		l.rests[n-1].rest.Add(rest)
+	i, found := slices.BinarySearchFunc(l.rests, at, func(r restAt, at key) int { return r.at.compare(at) })
+	if found {
+		l.rests[i].rest.Add(rest)
 		return
 	}
 	if len(l.rests) == maxWaiting { // no window comes that they could go with
 		l.rests[1].rest.Add(l.rests[0].rest)
 		l.rests[1].from = l.rests[0].from
 		l.rests = slices.Delete(l.rests, 0, 1)
+		i = max(0, i-1)
 	}
-	l.rests = append(l.rests, restAt{at, rest, from})
+	l.rests = slices.Insert(l.rests, i, restAt{at, rest, from})
 }
 
 // EndRest takes what the ledger of lane k has when the lane is over.
@@ -274,16 +314,14 @@ func (m *Merger) EndRest(k int, rest Rest) { m.Rest(k, end, rest, nil) }
 
 // Flush hands out what has not been passed by all lanes, incomplete, and returns the ledger that is left.
 func (m *Merger) Flush() (Rest, error) {
-	for i := 0; i < len(m.windows); {
-		if m.windows[i].open {
-			i++ // it is out; nothing more came of it
-			continue
-		}
-		if err := m.handOut(i, false); err != nil {
+	if err := m.giveUp(len(m.windows)); err != nil {
+		return Rest{}, err
+	}
+	for len(m.windows) > 0 {
+		if err := m.handOut(0, false); err != nil {
 			return Rest{}, err
 		}
 	}
-	m.windows = nil
 	var rest Rest
 	for i := range m.lanes {
 		for _, r := range m.lanes[i].rests {
@@ -320,11 +358,11 @@ func (m *Merger) emit() error {
 	for i := 0; i < len(m.windows) && m.windows[i].key().compare(all) < 0; {
 		w := m.windows[i]
 		if w.again > 0 {
+			if w.fresh() {
+				return nil // what it was written with comes first: no lane's later links may be in a line before its earlier ones
+			}
 			i++ // open since before we were here; others need not wait for it
 			continue
-		}
-		if w.open {
-			w.Revision++
 		}
 		if err := m.handOut(i, false); err != nil {
 			return err
@@ -336,41 +374,50 @@ func (m *Merger) emit() error {
 // Overdue hands out the windows that wait for none but lanes that have been silent for longer than Patience, and returns when to look again; the zero time: when
 // something has come.
 func (m *Merger) Overdue(now time.Time) (next time.Time, err error) {
-	if m.Patience == 0 {
+	if m.Patience == 0 || m.whole {
 		return time.Time{}, nil
 	}
-	if !slices.ContainsFunc(m.lanes, func(l mergeLane) bool { return now.Sub(l.heard) < openFor }) {
-		m.giveUp(len(m.windows)) // the run is over
-	}
 	_, heard := m.passed(now.Add(-m.Patience))
-	for i := 0; i < len(m.windows); {
-		w := m.windows[i]
-		switch {
-		case w.open:
-			i++
-		case w.key().compare(heard) < 0:
+	for {
+		i := slices.IndexFunc(m.windows, (*waitingWindow).fresh)
+		if i < 0 || m.windows[i].again > 0 {
+			if !slices.ContainsFunc(m.lanes, func(l mergeLane) bool { return now.Sub(l.heard) < openFor }) {
+				err = m.giveUp(len(m.windows)) // the run is over
+			}
+			return time.Time{}, err
+		}
+		at := m.windows[i].key()
+		if at.compare(heard) < 0 {
 			if err := m.handOut(i, true); err != nil {
 				return time.Time{}, err
 			}
-		default:
-			for j := range m.lanes {
-				if l := &m.lanes[j]; l.passed.compare(w.key()) <= 0 {
-					if at := l.heard.Add(m.Patience); at.After(now) && (next.IsZero() || at.Before(next)) {
-						next = at
-					}
+			continue
+		}
+		for j := range m.lanes {
+			if l := &m.lanes[j]; l.passed.compare(at) <= 0 {
+				if at := l.heard.Add(m.Patience); at.After(now) && (next.IsZero() || at.Before(next)) {
+					next = at
 				}
 			}
-			return next, m.bound()
 		}
+		return next, nil
 	}
-	return time.Time{}, m.bound()
 }
 
 // handOut hands out window i; keep: lanes are missing, and it stays open for them.
 func (m *Merger) handOut(i int, keep bool) error {
 	at := m.windows[i]
-	w := at.Window
 	k := at.key()
+	switch {
+	case at.open:
+		at.Revision++
+	case keep:
+		if err := m.giveUp(m.open() + 1 - maxOpen); err != nil {
+			return err
+		}
+		i, _ = m.find(k)
+	}
+	w := at.Window
 	w.Missing = nil
 	for j := range m.lanes {
 		l := &m.lanes[j]
@@ -463,7 +510,7 @@ func (m *Merger) waiting() map[int]*waitingWindow {
 
 // state returns how far the lanes are merged.
 func (m *Merger) state() RunState {
-	var s RunState
+	s := RunState{Given: m.given}
 	first := m.waiting()
 	for i := range m.lanes {
 		l := &m.lanes[i]
@@ -496,6 +543,7 @@ func (m *Merger) state() RunState {
 
 // takeUp goes on where another merge was.
 func (m *Merger) takeUp(run string, s RunState) {
+	m.given = s.Given
 	for i, at := range s.Lanes {
 		l := &m.lanes[i]
 		l.written, l.upTo = key{at.Epoch, at.Number}, at.Next

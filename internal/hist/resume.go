@@ -38,6 +38,7 @@ type RunState struct {
 	Lanes []LaneMerge  // lane k at k−1
 	Open  []OpenWindow // written without all their lanes, ascending
 	Holes []Hole
+	Given key // windows below it are not kept any more for a lane that comes back
 }
 
 // A Hole is windows of a lane, numbered from 1, that may lack hits, though it has passed them.
@@ -97,6 +98,7 @@ type runStateJSON struct {
 	Lanes [][6]int64 `json:"Lanes"` // Epoch, Number, Next, ToEpoch, ToNumber, End
 	Open  [][4]int64 `json:"Open"`  // Epoch, Number, Revision, Parts
 	Holes [][5]int64 `json:"Holes"` // Lane, Epoch, Number, ToEpoch, ToNumber
+	Given [2]int64   `json:"Given"` // Epoch, Number
 }
 
 type mergeJSON struct {
@@ -181,7 +183,11 @@ func appendMergeState(dst []byte, m *MergeState) []byte {
 			}
 			dst = appendInts(dst, "", []int64{int64(h.Lane), int64(h.Epoch), h.Number, int64(h.ToEpoch), h.ToNumber})
 		}
-		dst = append(dst, "]}"...)
+		dst = append(dst, ']')
+		if r.Given != (key{}) {
+			dst = appendInts(dst, `, "Given": `, []int64{int64(r.Given.epoch), r.Given.number})
+		}
+		dst = append(dst, '}')
 	}
 	dst = append(dst, `], "Ended": [`...)
 	for i, run := range m.Ended {
@@ -257,7 +263,10 @@ func parseMergeState(text []byte) (*MergeState, error) {
 		if r.Run == "" || len(r.Lanes) < 1 || len(r.Lanes) > maxLanes || len(r.Open) > maxOpen {
 			return nil, fmt.Errorf("run %.80q with %d lanes and %d open windows", r.Run, len(r.Lanes), len(r.Open))
 		}
-		run := RunState{Run: r.Run}
+		if min(r.Given[0], r.Given[1]) < 0 || r.Given[0] > math.MaxUint32 {
+			return nil, fmt.Errorf("run %.80q: given up to %v", r.Run, r.Given)
+		}
+		run := RunState{Run: r.Run, Given: key{uint32(r.Given[0]), r.Given[1]}}
 		for _, l := range r.Lanes {
 			if min(l[0], l[1], l[2], l[3], l[4]) < 0 || max(l[0], l[3]) > math.MaxUint32 {
 				return nil, fmt.Errorf("run %.80q: a lane at %v", r.Run, l)
@@ -265,7 +274,7 @@ func parseMergeState(text []byte) (*MergeState, error) {
 			run.Lanes = append(run.Lanes, LaneMerge{uint32(l[0]), l[1], uint64(l[2]), uint32(l[3]), l[4], l[5] != 0})
 		}
 		for _, o := range r.Open {
-			if min(o[0], o[1], o[2], o[3]) < 0 || o[0] > math.MaxUint32 || o[3] > maxLanes {
+			if min(o[0], o[1], o[2]) < 0 || o[0] > math.MaxUint32 || o[3] < 1 || o[3] > maxLanes {
 				return nil, fmt.Errorf("run %.80q: an open window %v", r.Run, o)
 			}
 			run.Open = append(run.Open, OpenWindow{uint32(o[0]), o[1], o[2], int(o[3])})

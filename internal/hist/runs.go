@@ -81,7 +81,7 @@ func (r *Runs) Add(l *Line) error {
 	if l.End || k > 0 && !l.Progress && l.Counts.Set.Clock == All {
 		run.ended[k-1] = true
 	}
-	if run.partial && !slices.Contains(run.ended, false) && !(r.All && r.Max == 0) {
+	if run.over() && !(r.All && r.Max == 0) {
 		return r.close(run)
 	}
 	if r.Max > 0 && len(r.runs) > r.Max {
@@ -220,6 +220,11 @@ func (run *openRun) close(w *Window) error {
 	return run.closing.Add(w.Counts)
 }
 
+// over reports whether all of a run is here. Windows that were open when a merge was taken up are read again before.
+func (run *openRun) over() bool {
+	return run.partial && !slices.Contains(run.ended, false) && !slices.ContainsFunc(run.merger.windows, func(w *waitingWindow) bool { return w.again > 0 })
+}
+
 // close lets go of a run.
 func (r *Runs) close(run *openRun) error {
 	delete(r.runs, run.name)
@@ -263,7 +268,11 @@ func (r *Runs) Flush() error {
 // time: when something has come.
 func (r *Runs) Overdue(now time.Time) (next time.Time, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.runs)) {
-		at, err := r.runs[name].merger.Overdue(now)
+		run := r.runs[name]
+		at, err := run.merger.Overdue(now)
+		if err == nil && run.over() && !r.All {
+			err = r.close(run) // it waited for what does not come
+		}
 		if err != nil {
 			return time.Time{}, err
 		}

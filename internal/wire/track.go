@@ -6,7 +6,6 @@ import "math/bits"
 type Track struct {
 	next  uint64
 	floor uint64 // records below are in a ledger already
-	lost  bool
 	aside []Aside
 	lane  *Lane  // the lane frame that aside stands behind
 	first uint64 // the stretch of aside
@@ -47,10 +46,6 @@ func (t *Track) Again(f *Frame) int {
 	return int(t.floor - f.First)
 }
 
-// Lost reports whether records below the floor did not come before the frame that was admitted last. They are in a ledger, so they are not missing,
-// but what is not written yet lacks them.
-func (t *Track) Lost() bool { return t.lost }
-
 // Ledger takes a ledger frame, which Admit applies to the frame that follows.
 func (t *Track) Ledger(f *Frame) {
 	if t.first != f.First || t.upTo != f.Next || t.lane != f.Lane {
@@ -77,10 +72,9 @@ func (t *Track) Admit(f *Frame) (aside []Aside, missing, doubled uint64) {
 		aside = t.aside
 	}
 	t.aside = t.aside[:0]
-	t.first, t.upTo, t.lane, t.lost = 0, 0, nil, false
+	t.first, t.upTo, t.lane = 0, 0, nil
 	if f.First > t.next {
 		missing = f.First - min(max(t.next, t.floor), f.First)
-		t.lost = t.next < t.floor
 	}
 	if f.First < t.next {
 		doubled = min(t.next, f.Next) - f.First
