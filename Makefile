@@ -6,6 +6,9 @@
 # make kafka      a Kafka broker on 127.0.0.1:9092, for those who have none (stop it: scripts/kafka stop)
 # make s3         an S3 server on 127.0.0.1:7070, for those who have none (stop it: scripts/s3 stop)
 # make test-kafka-long  the Kafka tests in full length
+# make selftest   kills programs at work for a minute, and says whether anything was lost or doubled; with a broker of its own,
+#                 or with yours: make selftest BOOTSTRAP=HOST:PORT
+# make torture    200 rounds of that, with brokers that die too (DT_SEED=N: those of before)
 # make screenshots  pictures of every view of the page, into .screenshots (chromium is needed)
 # make fuzz       each fuzz target for FUZZTIME (default 30s)
 # make lint       gofmt, vet, staticcheck, shellcheck, import rules
@@ -51,11 +54,19 @@ s3:
 test-kafka-long: all
 	@DT_KAFKA_LONG=1 .ci/test -count=1 -timeout 60m -run Kafka
 
+selftest: all
+	@go run ./internal/e2e/selftest $(if $(BOOTSTRAP),--bootstrap '$(BOOTSTRAP)')
+
+torture: all
+	@DT_TORTURE=$${DT_TORTURE:-200} bash -o pipefail -c "go test ./internal/e2e -count=1 -timeout 4h -run '^TestTorture' -v | grep -v -E '^ *=== '"
+
 bench: all
 	@internal/e2e/bench/bench
 	@internal/e2e/bench/kafka
 	@go test ./internal/e2e -run '^$$' -bench 'S3(Read|Far|FirstWord)' -benchtime 5x
 	@go test ./internal/e2e -run '^$$' -bench S3Pace -benchtime 1x
+	@go test ./internal/e2e -run '^$$' -bench KafkaResumeCost -benchtime 7x
+	@go test ./internal/e2e -run '^$$' -bench KafkaRecover -benchtime 3x
 	@go test ./internal/e2e -run '^$$' -bench Serve -benchtime 1x -count 5
 
 screenshots: all
@@ -91,4 +102,4 @@ install: all
 clean:
 	@rm -rf bin .bench .screenshots
 
-.PHONY: all check demo test kafka s3 test-kafka-long bench screenshots fuzz lint install clean
+.PHONY: all check demo test kafka s3 test-kafka-long selftest torture bench screenshots fuzz lint install clean

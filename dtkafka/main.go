@@ -27,7 +27,7 @@
 //
 // A stream that was cut before it came here gets no end in the topic, and the exit status is 1. SIGTERM ends the lanes as stopped.
 //
-// With --resume a stream goes on with the run that is in the topic: the one of its name, or the newest that is not complete, whose name it takes over. It is split as it was before, and
+// With --resume a stream goes on with the run that is in the topic: the one of its name, or, if it was given none, the newest that is not complete, whose name it takes over. It is split as it was before, and
 // what each lane has is left out, so it may begin where the run began, or at a mark that all lanes have: "dtkafka topics source TOPIC" says the last of these, for
 // dtcat --resume-from. What is left out is compared with some of what is there, so that other data are found out. A run that is complete is not sent again.
 //

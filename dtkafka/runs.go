@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 
 	"dt/internal/hist"
@@ -187,12 +188,18 @@ func (w *written) gather(r *writtenRun) {
 	}
 }
 
-// last returns the run that a stream goes on with: the one that has its name, or else the newest that is not complete; nil: there is none. Without a name it is
-// the newest, if all are complete.
+// madeUp is what dtcat calls a run that has no name.
+var madeUp = regexp.MustCompile(`^[a-z2-7]{16}$`)
+
+// last returns the run that a stream goes on with: the one that has its name, or else, for a name that was made up, the newest that is not complete; nil: there is none. A run that
+// has a name of its own is another one than all those that are there, though nothing of it may have come yet. Without a name it is the newest, if all are complete.
 func (w *written) last(ctx context.Context, name string) (*writtenRun, error) {
 	runs := slices.DeleteFunc(w.runs(), func(r *writtenRun) bool { return int(r.n) != len(w.parts) || w.used[r.name] })
 	if i := slices.IndexFunc(runs, func(r *writtenRun) bool { return r.name == name }); i >= 0 {
 		return runs[i], w.whole(ctx, runs[i])
+	}
+	if name != "" && !madeUp.MatchString(name) {
+		return nil, nil //nolint:nilnil // nothing of it is there
 	}
 	for _, r := range runs {
 		if err := w.whole(ctx, r); err != nil || !r.complete() {
@@ -275,9 +282,12 @@ func (r *writtenRun) records() (n uint64) {
 	return n
 }
 
-// state says where the source of the last run is to be read again; nil: there is no run.
-func (w *written) state(ctx context.Context) (*hist.LaneState, error) {
-	r, err := w.last(ctx, "")
+// state says where the source of a run, or without a name of the last one, is to be read again; nil: there is no run.
+func (w *written) state(ctx context.Context, run string) (*hist.LaneState, error) {
+	r, err := w.last(ctx, run)
+	if r != nil && run != "" && r.name != run {
+		return nil, nil //nolint:nilnil // nothing of it is there
+	}
 	if r == nil || err != nil {
 		return nil, err
 	}

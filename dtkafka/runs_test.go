@@ -137,7 +137,11 @@ func TestProduceGoesOn(t *testing.T) {
 		_, before := testRun(t, "old", n, 1500, 77)
 		was := cut(x.lanes, parts...)
 		w := readRuns(t, topicOf(n, before, was))
-		lane := &wire.Lane{Run: "another", K: 1, N: 1}
+		if named, err := w.takeUp(t.Context(), &wire.Lane{Run: "another", K: 1, N: 1}); named != nil || err != nil {
+			t.Fatalf("seed %d: a run with a name of its own goes on with %s: %v", seed, named.run, err)
+		}
+		const name = "abcdefghijkl2345" // as dtcat makes one up
+		lane := &wire.Lane{Run: name, K: 1, N: 1}
 		up, err := w.takeUp(t.Context(), lane)
 		must(t, err)
 		complete := !slices.ContainsFunc(parts, func(p int) bool { return p < 100 })
@@ -148,7 +152,7 @@ func TestProduceGoesOn(t *testing.T) {
 			continue
 		case up == nil:
 			t.Fatalf("seed %d: %v is not gone on with", seed, parts)
-		case up.run != "demo" || !strings.HasSuffix(up.said, "(in the stream it is run another)"):
+		case up.run != "demo" || !strings.HasSuffix(up.said, "(in the stream it is run "+name+")"):
 			t.Errorf("seed %d: it says %q", seed, up.said)
 		}
 		check := func(more [][][]byte) {
@@ -164,7 +168,7 @@ func TestProduceGoesOn(t *testing.T) {
 
 		// From the mark that the topic names.
 		w = readRuns(t, topicOf(n, before, was))
-		s, err := w.state(t.Context())
+		s, err := w.state(t.Context(), "")
 		must(t, err)
 		if s == nil || s.Run != "demo" || s.End || s.K != 1 || s.N != 1 {
 			t.Fatalf("seed %d: it says %+v", seed, s)
@@ -204,6 +208,7 @@ func TestProduceFindsTheRun(t *testing.T) {
 	_, b := testRun(t, "b", n, 3000, 2)
 	half := []int{50, 60}
 	lane := func(run string) *wire.Lane { return &wire.Lane{Run: run, K: 1, N: 1} }
+	const noName = "abcdefghijkl2345" // as dtcat makes one up
 	for _, c := range []struct {
 		name   string
 		topic  *fakeTopics
@@ -214,10 +219,11 @@ func TestProduceFindsTheRun(t *testing.T) {
 		{"lines are there", &fakeTopics{logs: map[string]testLog{"t": {{{value: []byte("line")}}, nil}}}, "a", ""},
 		{"it", topicOf(n, cut(a, half...)), "a", "a"},
 		{"it, not the newer one", topicOf(n, cut(a, half...), cut(b, half...)), "a", "a"},
-		{"the newer one", topicOf(n, cut(a, half...), cut(b, half...)), "c", "b"},
-		{"the one that is not complete", topicOf(n, cut(a, half...), b), "c", "a"},
+		{"the newer one", topicOf(n, cut(a, half...), cut(b, half...)), noName, "b"},
+		{"another one, that has a name", topicOf(n, cut(a, half...), cut(b, half...)), "c", ""},
+		{"the one that is not complete", topicOf(n, cut(a, half...), b), noName, "a"},
 		{"a complete one", topicOf(n, a, cut(b, half...)), "a", "complete"},
-		{"only complete ones", topicOf(n, a, b), "c", ""},
+		{"only complete ones", topicOf(n, a, b), noName, ""},
 	} {
 		up, err := readRuns(t, c.topic).takeUp(t.Context(), lane(c.stream))
 		got := ""
@@ -236,18 +242,18 @@ func TestProduceFindsTheRun(t *testing.T) {
 	// Each is taken up once, and the source of a complete one has ended.
 	w := readRuns(t, topicOf(n, cut(a, half...), cut(b, half...)))
 	for _, want := range []string{"b", "a"} {
-		if up, err := w.takeUp(t.Context(), lane("x")); err != nil || up == nil || up.run != want {
+		if up, err := w.takeUp(t.Context(), lane(noName)); err != nil || up == nil || up.run != want {
 			t.Errorf("%v %v, want %s", up, err, want)
 		}
 	}
-	if up, err := w.takeUp(t.Context(), lane("x")); up != nil || err != nil {
+	if up, err := w.takeUp(t.Context(), lane(noName)); up != nil || err != nil {
 		t.Errorf("%v %v", up, err)
 	}
-	s, err := readRuns(t, topicOf(n, a)).state(t.Context())
+	s, err := readRuns(t, topicOf(n, a)).state(t.Context(), "")
 	if err != nil || s == nil || !s.End || s.Next != 3000 || s.Place == nil {
 		t.Errorf("%+v %v", s, err)
 	}
-	if s, err := readRuns(t, topicOf(n)).state(t.Context()); s != nil || err != nil {
+	if s, err := readRuns(t, topicOf(n)).state(t.Context(), ""); s != nil || err != nil {
 		t.Errorf("%+v %v", s, err)
 	}
 	// A lane of four in three partitions.

@@ -17,6 +17,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 
+	"dt/internal/hist"
 	"dt/internal/tool"
 )
 
@@ -29,7 +30,7 @@ type topicsCmd struct {
 	List     topicsList     `cmd:"" help:"Show the topics."`
 	Describe topicsDescribe `cmd:"" help:"Show the partitions and settings of a topic."`
 	Lag      topicsLag      `cmd:"" help:"Print, as JSON, how far a group has come."`
-	Source   topicsSource   `cmd:"" help:"Print, as JSON, where the source of the last run is to be read again."`
+	Source   topicsSource   `cmd:"" help:"Print, as JSON, where the source of a run is to be read again."`
 	Delete   topicsDelete   `cmd:"" help:"Delete topics and all that is in them."`
 }
 
@@ -60,6 +61,7 @@ type topicsLag struct {
 
 type topicsSource struct {
 	Name string `arg:"" env:"-" help:"The topic, of a stream."`
+	Run  string `env:"-" placeholder:"NAME" help:"Of this run. Default: the newest that is not complete, or else the newest."`
 }
 
 type topicsDelete struct {
@@ -851,31 +853,7 @@ func (t *topics) askGroup(ctx context.Context, client *kafka.Client, c *topicsLa
 	return g, nil
 }
 
-// A sourceLine is what source prints: a line of which dtcat --resume-from takes a run up, with the keys that the lines of dthist have.
-type sourceLine struct {
-	Resume []sourceState
-}
-
-type sourceState struct {
-	Run   string
-	Lane  [2]uint32
-	Epoch int
-	Orbit int
-	Next  uint64
-	End   int          `json:",omitempty"`
-	Place *sourcePlace `json:",omitempty"`
-}
-
-type sourcePlace struct {
-	Name      string
-	Partition *int64 `json:",omitempty"`
-	Offset    uint64
-	Number    uint64
-	Tag       string `json:",omitempty"`
-	State     []byte `json:",omitempty"`
-}
-
-// source prints nothing if there is no run.
+// source says where the source of a run is to be read again, with the keys of a line of dthist, of which dtcat --resume-from takes it up. It prints nothing if there is no run.
 func (t *topics) source(c *topicsSource) error {
 	if err := checkTopicName(c.Name); err != nil {
 		return err
@@ -897,18 +875,12 @@ func (t *topics) source(c *topicsSource) error {
 	if err != nil {
 		return err
 	}
-	s, err := w.state(ctx)
+	s, err := w.state(ctx, c.Run)
 	if s == nil || err != nil {
 		return err
 	}
-	line := sourceState{Run: s.Run, Lane: [2]uint32{s.K, s.N}, Next: s.Next, End: int(bit(s.End))}
-	if p := s.Place; p != nil {
-		line.Place = &sourcePlace{Name: p.Name, Offset: p.Offset, Number: p.Number, Tag: p.Tag, State: p.State}
-		if p.Partition >= 0 {
-			line.Place.Partition = &p.Partition
-		}
-	}
-	return t.json(sourceLine{[]sourceState{line}})
+	_, err = t.out.Write(append(hist.AppendResume(nil, []hist.LaneState{*s}), '\n'))
+	return err
 }
 
 // A groupError is an error of one group.

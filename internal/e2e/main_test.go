@@ -47,6 +47,7 @@ func testMain(m *testing.M) int {
 	}
 	defer closeBrowser()
 	defer closeKafka()
+	defer closeTortured()
 	defer closeS3()
 	return m.Run()
 }

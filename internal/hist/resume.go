@@ -124,6 +124,12 @@ func appendPlace(dst []byte, p *Place) []byte {
 	return append(dst, '}')
 }
 
+// AppendResume appends a line that says nothing else.
+func AppendResume(dst []byte, list []LaneState) []byte {
+	dst = append(dst, '{')
+	return append(append(dst, appendLaneStates(nil, list)[len(", "):]...), '}')
+}
+
 func appendLaneStates(dst []byte, list []LaneState) []byte {
 	dst = append(dst, `, "Resume": [`...)
 	for i := range list {
