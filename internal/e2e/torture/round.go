@@ -409,7 +409,6 @@ func (r *round) produce(topic string, flags ...string) command {
 // addSource starts a source of a run; a second one is a mistake that does no harm.
 func (r *round) addSource(run *Run) *pipe {
 	rate := float64(run.Records) / r.Time.Seconds()
-	// Of several runs the topic tells of the last one.
 	place := command{"/bin/sh", "-c", `"$0" topics source "$1" --run "$3" --bootstrap "$2"`, filepath.Join(r.Bin, "dtkafka"), r.s, r.Bootstrap, run.Name}
 	p := r.open("source of "+run.Name, place, true,
 		command{"dtcat", run.File, "--run", run.Name, "--rate", strconv.FormatFloat(rate, 'f', 1, 64)}, r.produce(r.s, "--resume"))
