@@ -650,6 +650,11 @@ func (c *cat) finish(end ending) error {
 		// No end: who reads the stream must not take it for whole.
 		return errors.Join(c.mark(), c.flush())
 	}
+	if end == exhausted && !c.failed && c.resumed != nil {
+		if err := c.resumed.reached(c.resumed.number() + c.records); err != nil {
+			c.fail(err) // nor for the run, whose results would be of two sources
+		}
+	}
 	if c.out == nil {
 		if c.w == nil || c.ended || end == exhausted && !c.failed {
 			return nil // streams only, which have their own ends

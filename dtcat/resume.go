@@ -100,7 +100,7 @@ func lastState(file string) (last *resumption, lines int, err error) {
 		lines++
 		lanes, _, settings, err := hist.ParseResume(line)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", file, err)
+			return false, tool.Hint(fmt.Errorf("%s: its last line is no result line: %w", file, err), "is that file what dthist --log wrote, as it wrote it?")
 		}
 		if len(lanes) > 0 {
 			last = &resumption{file, lanes[0], settings}
@@ -225,6 +225,15 @@ func (r *resumption) written() string {
 		return fmt.Sprintf("results are written up to epoch %d, orbit %d", s.Epoch, s.Orbit)
 	}
 	return fmt.Sprintf("%d records are there", r.state.Next)
+}
+
+// reached says what is wrong if the sources end before the results do: they are not those of the run.
+func (r *resumption) reached(number uint64) error {
+	if number >= r.state.Next {
+		return nil
+	}
+	return tool.Hint(fmt.Errorf("%s: %d records of run %s are written, but the sources end behind %d", r.file, r.state.Next, r.state.Run, number),
+		"are they the same as before?")
 }
 
 // is reports whether marks call a source so.

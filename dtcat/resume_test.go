@@ -553,3 +553,36 @@ func TestLastState(t *testing.T) {
 		}
 	}
 }
+
+// Sources that end before what is written are not those of the run, and its end is not theirs.
+func TestResumeOfAnotherRun(t *testing.T) {
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "run.csv"), filepath.Join(dir, "log")
+	for name, text := range map[string]string{
+		file: "1,0,1,5,7,3\n1,0,2,5,8,3\n",
+		log:  `{"Resume":[{"Run":"r","Lane":[1,1],"Epoch":0,"Orbit":9,"Next":3}]}` + "\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, more := range []string{"", "1,0,3,6,9,3\n"} {
+		want := 1 - i
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.WriteString(more)
+		f.Close()
+		var said bytes.Buffer
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := &tool.Env{Name: "dtcat", Args: []string{file, "--resume-from", log}, Stdin: os.Stdin, Stdout: null, Stderr: &said}
+		if code := env.Run(run); code != want || want == 1 && !strings.Contains(said.String(), "end behind 2") {
+			t.Errorf("%q: exit %d: %s", more, code, &said)
+		}
+		null.Close()
+	}
+}

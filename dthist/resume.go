@@ -147,8 +147,12 @@ func (p *program) due(l *lane) bool {
 // fits says what is wrong if lines were written already, with other settings.
 func (p *program) fits(l *lane) error {
 	if want := l.settings; want != "" && want != p.set.Digest() {
-		return tool.Hint(fmt.Errorf("standard input: %s: its lines have the settings %s, but these flags, or this map, make %s, which do not add up", l.id, want, p.set.Digest()),
-			"the flags of before, or another topic for the lines")
+		other := "bins, or another map,"
+		if have := p.set.Digest(); len(want) == len(have) && want[:len(want)/2] == have[:len(have)/2] {
+			other = "windows, or another clock,"
+		}
+		return tool.Hint(fmt.Errorf("standard input: %s: its lines have other %s than these flags make (settings %s and %s)", l.id, other, want, p.set.Digest()),
+			"the flags of before, or another topic or log for the lines")
 	}
 	return nil
 }

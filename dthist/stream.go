@@ -524,7 +524,7 @@ func (p *program) close(l *lane) error {
 	l.ended = true
 	l.run.ended++
 	if p.resumable() && !whole {
-		p.env.Say("standard input: %s did not come to its end; the windows that it has not passed are not written", l.id)
+		p.env.Say("standard input: %s did not come to its end; the windows that it has not passed are left to whoever goes on", l.id)
 		l.h = nil
 		return nil
 	}

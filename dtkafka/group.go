@@ -252,8 +252,9 @@ func (g *group) forget(member string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.who.member == member && (errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)) {
+		// Who never was in has not been replaced, but was told what is meant for the one before.
+		g.replaced = g.replaced || g.claim.Generation > 0 && errors.Is(err, kafka.FencedInstanceID)
 		g.who.member, g.claim.Owned, g.claim.Generation = "", nil, 0
-		g.replaced = g.replaced || errors.Is(err, kafka.FencedInstanceID)
 	}
 }
 

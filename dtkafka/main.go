@@ -7,7 +7,7 @@
 //
 // Pipes whose processes may die and come back anywhere, without a result lost or doubled (internal/hist/RESUME.md):
 //
-//	dtcat run/ | dtkafka produce cosmo-stream --resume
+//	dtcat run/ --run run7 | dtkafka produce cosmo-stream --resume
 //	dtkafka consume cosmo-stream --group g --resume-from cosmo-partial | dtfilter | dtchamber | dthist --partial | dtkafka produce cosmo-partial
 //	dtkafka consume cosmo-partial --group m --resume-from cosmo-results | dthist --merge | dtkafka produce cosmo-results
 //
@@ -29,7 +29,8 @@
 //
 // With --resume a stream goes on with the run that is in the topic: the one of its name, or, if it was given none, the newest that is not complete, whose name it takes over. It is split as it was before, and
 // what each lane has is left out, so it may begin where the run began, or at a mark that all lanes have: "dtkafka topics source TOPIC" says the last of these, for
-// dtcat --resume-from. What is left out is compared with some of what is there, so that other data are found out. A run that is complete is not sent again.
+// dtcat --resume-from. What is left out is compared with some of what is there, so that other data are found out. A run that is complete is not
+// sent again if it has a name (dtcat --run NAME); without one it would be another run.
 //
 // # Consuming
 //

@@ -18,6 +18,7 @@ type resume struct {
 	r        *consume
 	topic    *topicInfo // of the lines
 	settings string     // that the lines of dthist --partial have, if one was seen
+	told     bool       // that there are lines that say nothing
 }
 
 // A resumed is what lines say of the lanes of a partition.
@@ -75,8 +76,10 @@ func (s *resume) partial(p int) (place, error) {
 	at := place{Offset: -1, resumed: &resumed{lanes: map[wire.ID]*hist.LaneState{}}}
 	to := at.resumed
 	from := p % s.topic.partitions
+	lines, known := 0, false
 	err := s.r.cluster.backward(s.r.ctx, s.topic.name, from, func(m *message) error {
 		lanes, settings, err := s.lanes(from, m)
+		lines, known = lines+1, known || len(lanes) > 0
 		if err != nil || !slices.ContainsFunc(lanes, func(l hist.LaneState) bool { return s.about(&l, p) }) {
 			return err
 		}
@@ -89,6 +92,10 @@ func (s *resume) partial(p int) (place, error) {
 		}
 		return nil
 	}, func() bool { return len(to.lanes) > 0 })
+	if err == nil && lines > 0 && !known && !s.told {
+		s.told = true
+		s.r.env.Say("%s: its lines say of no lane how far it is written (hint: dthist --partial writes lines that do)", s.topic.name)
+	}
 	if err != nil || len(to.lanes) == 0 {
 		return at, err
 	}

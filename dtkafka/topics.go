@@ -853,7 +853,7 @@ func (t *topics) askGroup(ctx context.Context, client *kafka.Client, c *topicsLa
 	return g, nil
 }
 
-// source says where the source of a run is to be read again, with the keys of a line of dthist, of which dtcat --resume-from takes it up. It prints nothing if there is no run.
+// source says where the source of a run is to be read again, with the keys of a line of dthist, of which dtcat --resume-from takes it up. It prints nothing, and says so, if there is no run.
 func (t *topics) source(c *topicsSource) error {
 	if err := checkTopicName(c.Name); err != nil {
 		return err
@@ -876,8 +876,15 @@ func (t *topics) source(c *topicsSource) error {
 		return err
 	}
 	s, err := w.state(ctx, c.Run)
-	if s == nil || err != nil {
+	switch {
+	case err != nil:
 		return err
+	case s == nil && c.Run != "":
+		t.env.Say("%s: nothing of run %s is there", c.Name, c.Run)
+		return nil
+	case s == nil:
+		t.env.Say("%s: no run of a stream is there", c.Name)
+		return nil
 	}
 	_, err = t.out.Write(append(hist.AppendResume(nil, []hist.LaneState{*s}), '\n'))
 	return err

@@ -327,12 +327,12 @@ func ParseResume(text []byte) (lanes []LaneState, merge *MergeState, settings st
 	}
 	if l.Resume != nil {
 		if lanes, err = parseLaneStates(l.Resume); err != nil {
-			return nil, nil, "", fmt.Errorf("Resume: %w", err)
+			return nil, nil, "", fmt.Errorf("in Resume: %w", err)
 		}
 	}
 	if l.Merge != nil {
 		if merge, err = parseMergeState(l.Merge); err != nil {
-			return nil, nil, "", fmt.Errorf("Merge: %w", err)
+			return nil, nil, "", fmt.Errorf("in Merge: %w", err)
 		}
 	}
 	return lanes, merge, l.Settings, nil
