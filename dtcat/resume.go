@@ -62,6 +62,12 @@ func (c *cat) findResumption() error {
 	}
 	s := &r.state
 	floor := s.Epoch > 0 || s.Orbit > 0
+	if s.Place != nil && s.Place.Number > 0 && len(s.Place.State) == 0 && !s.End {
+		// How the words before were judged is not said, and decides how those behind are: so all are judged again.
+		if s.Place = nil; !floor {
+			s.Next = 0
+		}
+	}
 	switch {
 	case s.K != 1 || s.N != 1:
 		return tool.Hint(fmt.Errorf("%s: its last line is of lane %d of %d of run %s, and sources are a whole run", file, s.K, s.N, s.Run), resumeHint)

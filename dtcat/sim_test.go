@@ -544,7 +544,11 @@ func TestSimAllocatesNothing(t *testing.T) {
 	for range 100 {
 		s.next(buf)
 	}
-	if n := testing.AllocsPerRun(100, func() { s.next(buf) }); n != 0 {
+	n := 1.0
+	for range 5 { // what other tests have left behind may allocate meanwhile
+		n = min(n, testing.AllocsPerRun(100, func() { s.next(buf) }))
+	}
+	if n != 0 {
 		t.Errorf("%v allocations for each call of next", n)
 	}
 }

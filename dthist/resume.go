@@ -38,12 +38,12 @@ func begins(l *wire.Lane, number uint64) written {
 func (w *written) mark(f *wire.Frame) {
 	m := &f.Mark
 	at := markAt{place: *placeOf(m), epoch: f.Epoch, newest: int64(m.Newest)}
+	if len(m.State) > 0 {
+		at.place.State = bytes.Clone(m.State)
+	}
 	if m.Number <= w.begin && at.newest < math.MaxInt64 { // else it stands behind the lane's end, which is still to come
 		w.Place = &at.place // nothing is before it
 		return
-	}
-	if len(m.State) > 0 {
-		at.place.State = bytes.Clone(m.State)
 	}
 	if w.marks = append(w.marks, at); len(w.marks) > maxMarks {
 		kept := w.marks[:0]

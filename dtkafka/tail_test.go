@@ -159,7 +159,7 @@ func TestResumePlaces(t *testing.T) {
 	if at := given[0].resumed; at.settings != "d" {
 		t.Errorf("settings %q", at.settings)
 	}
-	if want := "dtkafka: p[0]@104: Resume: the whole: number does not belong there; this line is passed over\n"; !strings.HasPrefix(said.String(), "dtkafka: p[0]@104: Resume: ") {
+	if want := "dtkafka: p[0]@104: in Resume: the whole: number does not belong there; this line is passed over\n"; !strings.HasPrefix(said.String(), want) {
 		t.Errorf("said %q, want %q", said, want)
 	}
 	// A partition that is held goes on as it is; of one that no line is about only the settings are known.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,48 @@ func TestResumeLog(t *testing.T) {
 				t.Errorf("a pipe that has nothing more to do has written %d lines", len(after)-len(before))
 			}
 		})
+	}
+}
+
+// A run in S3 goes on in the middle of an object, at its byte; and not in one that is another by now.
+func TestS3Resume(t *testing.T) {
+	s := sharedS3(t)
+	seed := tortureSeed(t)
+	run := streamOf(t, torture.Stream{Name: "run", Seed: seed, Records: 30000})
+	bucket, folder, dir := s.bucket(t), t.TempDir(), t.TempDir()
+	pieces(t, folder, "data_%06d.txt", mustRead(t, run.File), 200_000, 150_000)
+	s.upload(t, bucket, folder)
+	log := filepath.Join(dir, "out.jsonl")
+	r := rand.New(rand.NewPCG(seed, 4))
+	from := func(args ...string) []stage {
+		return []stage{s.cat(append(args, "s3://"+bucket+"/", "--run", run.Name, "--resume-from", log)...), {"dtfilter"}, {"dtchamber"}, {"dthist", "--window", run.Window, "--log", log}}
+	}
+	for range 3 {
+		killSome(start(t, cleanEnv(), nil, from("--rate", "9000")...), r, 1300*time.Millisecond+time.Duration(r.IntN(300))*time.Millisecond)
+		if r.IntN(2) == 0 {
+			tear(t, log, r)
+		}
+	}
+	copied := filepath.Join(dir, "copy.jsonl")
+	if err := os.WriteFile(copied, mustRead(t, log), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	res := s3Run(t, nil, from()...)
+	res.ok(t)
+	if !strings.Contains(res.Errs[0], "s3://"+bucket+"/data_") || strings.Contains(res.Errs[0], "byte 0\n") {
+		t.Errorf("it does not say where it goes on: %s", res.Errs[0])
+	}
+	sound(t, logged(t, log), run)
+
+	name := regexp.MustCompile("s3://" + bucket + "/(data_[0-9]*.txt)").FindStringSubmatch(res.Errs[0])[1]
+	s.put(t, bucket, name, append(mustRead(t, filepath.Join(folder, name)), "2,0,5,617000,100,3\n"...))
+	log = copied
+	before := bytes.Count(mustRead(t, copied), []byte("\n"))
+	if res = s3Run(t, nil, from()...); res.Codes[0] != 1 || !strings.Contains(res.Errs[0], name) {
+		t.Errorf("of a changed object: exit %d, %s", res.Codes[0], res.Errs[0])
+	}
+	if after := bytes.Count(mustRead(t, copied), []byte("\n")); after != before {
+		t.Errorf("of a changed object %d lines are written", after-before)
 	}
 }
 

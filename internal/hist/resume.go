@@ -2,6 +2,7 @@ package hist
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -303,7 +304,7 @@ func parseMergeState(text []byte) (*MergeState, error) {
 func plain(err error) error {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
-		return fmt.Errorf("%s: %s does not belong there", kind.Field, kind.Value)
+		return fmt.Errorf("%s: %s does not belong there", cmp.Or(kind.Field, "the whole"), kind.Value)
 	}
 	return err
 }
