@@ -355,6 +355,8 @@ func (r *follower) Read(p []byte) (int, error) {
 		select {
 		case <-r.c.stopped:
 			return 0, io.EOF
+		case <-r.c.enough:
+			return 0, io.EOF
 		case <-time.After(followPoll):
 		}
 		now, err := os.Stat(r.name)
