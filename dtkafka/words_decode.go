@@ -69,7 +69,7 @@ func (o *wordsOutput) decode(ms []message) (n int) {
 		if v := ms[n].value; o.form == wire.FormJSON {
 			text = appendRow(text, v)
 		} else if len(v) <= hit.MaxLine {
-			text = append(text, v...)
+			text = append(text, bytes.TrimRight(v, "\r\n")...)
 		}
 		text = append(text, '\n')
 		n++

@@ -974,6 +974,7 @@ func FuzzWordMessages(f *testing.F) {
 	} {
 		f.Add([]byte(v), []byte("2,0,1,2\n,3,4"), false)
 	}
+	f.Add([]byte("0"), []byte("5,1,0,3387217064,0,-0.0\r\r\r"), true)
 	f.Fuzz(func(t *testing.T, a, b []byte, csv bool) {
 		as := contentJSON
 		if csv {
