@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"dt/internal/e2e/torture"
 )
 
 // kafkaPatience bounds what a broker may take to start, and what a test waits for from it.
@@ -253,28 +254,6 @@ func freePorts(n int) (int, error) {
 	return 0, errors.New("no free ports for brokers")
 }
 
-// kafkaSpawner starts processes that die with this one: the kernel ends them when the thread that started them ends, so it is one
-// that stays.
-var kafkaSpawner = sync.OnceValue(func() func(*exec.Cmd) error {
-	type order struct {
-		cmd  *exec.Cmd
-		done chan error
-	}
-	orders := make(chan order)
-	go func() {
-		runtime.LockOSThread()
-		for o := range orders {
-			o.done <- o.cmd.Start()
-		}
-	}()
-	return func(cmd *exec.Cmd) error {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		o := order{cmd, make(chan error)}
-		orders <- o
-		return <-o.done
-	}
-})
-
 // spawn starts broker i and does not wait until it is ready.
 func (k *kafkaCluster) spawn(i int) error {
 	b := &kafkaBroker{log: filepath.Join(k.dir, "log"+strconv.Itoa(i)), ended: make(chan struct{})}
@@ -297,7 +276,7 @@ func (k *kafkaCluster) spawn(i int) error {
 		b.cmd.Env = append(b.cmd.Env, "KAFKA_PROPERTIES="+filepath.Join(k.dir, "more.properties"))
 	}
 	b.cmd.Stdout, b.cmd.Stderr = log, log
-	if err := kafkaSpawner()(b.cmd); err != nil {
+	if err := torture.Spawn(b.cmd); err != nil {
 		return err
 	}
 	go func() {

@@ -22,6 +22,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"dt/internal/e2e/torture"
 )
 
 // s3Patience bounds what the S3 server may take to start.
@@ -186,7 +188,7 @@ func (s *s3Server) spawn(binary string) error {
 	cmd := exec.Command(binary, "--port", address, "--access", ownerID, "--secret", ownerSecret, "--cert", in("server.pem"), "--key", in("server.key"), "--keep-alive", "--quiet",
 		"--virtual-domain", s3Domain, "--iam-dir", in("users"), "posix", "--versioning-dir", in("versions"), in("buckets"))
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := kafkaSpawner()(cmd); err != nil {
+	if err := torture.Spawn(cmd); err != nil {
 		return err
 	}
 	ended := make(chan struct{})

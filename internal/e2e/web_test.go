@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"dt/internal/e2e/torture"
 )
 
 // web is dtcat with flags for the web.
@@ -128,7 +130,7 @@ http {
 	cmd := exec.Command(program, "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", filepath.Join(dir, "nginx.conf"))
 	var says bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &says, &says
-	if err := kafkaSpawner()(cmd); err != nil {
+	if err := torture.Spawn(cmd); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})

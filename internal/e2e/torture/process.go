@@ -24,12 +24,25 @@ type process struct {
 	killed bool // by us
 }
 
-// spawn starts processes that die with this one: the kernel ends them when the thread that started them ends, so it is one that stays.
-var spawn = sync.OnceValue(func() func(*exec.Cmd) error {
-	type order struct {
-		cmd  *exec.Cmd
-		done chan error
+// Spawn starts a process that dies with this one, beside what its SysProcAttr says: the kernel ends it when the thread that started it ends, so it is one
+// that stays.
+func Spawn(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	o := order{cmd, make(chan error)}
+	orders() <- o
+	return <-o.done
+}
+
+// An order is a process to be started.
+type order struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+var orders = sync.OnceValue(func() chan<- order {
 	orders := make(chan order)
 	go func() {
 		runtime.LockOSThread()
@@ -37,12 +50,7 @@ var spawn = sync.OnceValue(func() func(*exec.Cmd) error {
 			o.done <- o.cmd.Start()
 		}
 	}()
-	return func(cmd *exec.Cmd) error {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // ^C is for us alone
-		o := order{cmd, make(chan error)}
-		orders <- o
-		return <-o.done
-	}
+	return orders
 })
 
 // begin starts a process, whose files and arguments are set.
@@ -50,7 +58,8 @@ func begin(cmd *exec.Cmd, name string) (*process, error) {
 	p := &process{name: name, cmd: cmd, errs: new(messages), ended: make(chan struct{})}
 	cmd.Stderr = p.errs
 	cmd.WaitDelay = time.Second
-	if err := spawn()(cmd); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us alone
+	if err := Spawn(cmd); err != nil {
 		return nil, err
 	}
 	go func() {
